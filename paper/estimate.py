@@ -1,0 +1,143 @@
+"""Numbers with their uncertainty, from the probabilities that records keep.
+
+An estimate over several seeds is the mean; its interval says how far the mean would move on other
+texts (they are resampled once for all seeds), its spread how far single seeds lie apart.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowrank_da import metrics
+from lowrank_da.corpus import ID
+from lowrank_da.errors import UserError
+from lowrank_da.run import Run
+
+RANKING_RESAMPLES = 500
+"""Fewer than for confusion matrices: a ranking has to be sorted anew for every resample."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, its 95 % bootstrap interval over texts and its standard deviation over seeds."""
+
+    value: float
+    low: float
+    high: float
+    spread: float | None
+    """None for one seed."""
+
+    def show(self, decimals: int = 3) -> str:
+        """`0.812 [0.780, 0.841] ± 0.010`; without the last part for one seed."""
+        text = f"{self.value:.{decimals}f} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
+        return text if self.spread is None else f"{text} ± {self.spread:.{decimals}f}"
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one or several seeds of a classifier said of the same n texts of its own classes."""
+
+    uid: NDArray[np.uint64]
+    """(n,) ascending."""
+    true: NDArray[np.int64]
+    """(n,) indices into the run's labels."""
+    predicted: NDArray[np.int64]
+    """(seeds, n)."""
+    machine_score: NDArray[np.float64]
+    """(seeds, n): 1 - P(human)."""
+    human: int
+    """The index of the human class."""
+    classes: int
+
+
+def answers(runs: Sequence[Run], role: str = ID) -> Answers:
+    """The answers of all seeds of one name, in the order of the texts' hashes.
+
+    Raises `UserError` when the seeds were evaluated on different texts.
+    """
+    columns = [_of_one(run, role) for run in runs]
+    for run, (uid, *_) in zip(runs, columns, strict=True):
+        refuse_other_texts(columns[0][0], uid, f"{runs[0].name} and its seed {run.seed}", role)
+    labels = runs[0].labels
+    return Answers(
+        uid=columns[0][0],
+        true=columns[0][1],
+        predicted=np.stack([predicted for *_, predicted, _ in columns]),
+        machine_score=np.stack([score for *_, score in columns]),
+        human=labels.index("human"),
+        classes=len(labels),
+    )
+
+
+def refuse_other_texts(a: NDArray[np.uint64], b: NDArray[np.uint64], who: str, role: str) -> None:
+    """Raise `UserError` unless two sorted arrays of hashed uids are equal."""
+    if not np.array_equal(a, b):
+        raise UserError(f"{who} answer different texts of {role}; run them again on one corpus")
+
+
+def _of_one(
+    run: Run, role: str
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    p = run.predictions[role]
+    index = np.array([run.labels.index(c) if c in run.labels else -1 for c in run.corpus_labels])
+    true = index[p.label]
+    keep = np.flatnonzero(true >= 0)
+    keep = keep[np.argsort(p.uid[keep], kind="stable")]
+    probabilities = p.probabilities[keep].astype(np.float64)
+    score = 1.0 - probabilities[:, run.labels.index("human")]
+    return p.uid[keep], true[keep], probabilities.argmax(axis=1), score
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """An array of estimates of one shape, e.g. (k, 3) for precision, recall and F1."""
+
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    spread: NDArray[np.float64] | None
+
+    def __getitem__(self, index: int | tuple[int, ...]) -> Estimate:
+        spread = None if self.spread is None else float(self.spread[index])
+        return Estimate(
+            float(self.value[index]), float(self.low[index]), float(self.high[index]), spread
+        )
+
+
+def of_confusion(runs: Sequence[Run], statistic: metrics.Statistic, role: str = ID) -> Estimates:
+    """`statistic` of the confusion matrix on `role`, whatever the statistic's shape."""
+    a = answers(runs, role)
+    own = np.stack([np.asarray(statistic(run.confusion(role))) for run in runs])
+    draws = statistic(metrics.bootstrap_confusions(a.true, a.predicted, a.classes)).mean(axis=1)
+    tail = (1 - metrics.LEVEL) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
+    spread = own.std(axis=0, ddof=1) if len(runs) > 1 else None
+    return Estimates(own.mean(axis=0), low, high, spread)
+
+
+def of_ranking(
+    runs: Sequence[Run],
+    statistic: Callable[[NDArray[np.bool_], NDArray[Any]], float],
+    role: str = ID,
+) -> Estimate:
+    """`statistic(machine, score)` of machine against human, with the score 1 - P(human)."""
+    a = answers(runs, role)
+    machine = a.true != a.human
+
+    def mean(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
+        return float(np.mean([statistic(positive, scores[:, s]) for s in range(len(runs))]))
+
+    value, spread = metrics.mean_and_spread([statistic(machine, s) for s in a.machine_score])
+    ends = metrics.interval(mean, machine, a.machine_score.T, resamples=RANKING_RESAMPLES)
+    return Estimate(value, ends.low, ends.high, spread)
+
+
+def normalised_rows(confusion: metrics.Counts) -> NDArray[np.float64]:
+    """(..., k, k) shares of each true class; a class without texts has zeros."""
+    totals = confusion.sum(axis=-1, keepdims=True)
+    shares: NDArray[np.float64] = np.zeros(confusion.shape)
+    np.divide(confusion, totals, out=shares, where=totals > 0)
+    return shares

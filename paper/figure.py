@@ -1,0 +1,75 @@
+"""A figure: what it needs, how it is drawn, and how it is written with the same bytes each time.
+
+Every file of `paper/figures` is a kind, found by looking like the tables: a subclass of `Figure`,
+and its figures as values in `FIGURES`.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+import matplotlib.style
+
+from lowrank_da import discover
+from lowrank_da.run import atomic, one_fingerprint
+from paper.table import Records, SettingFacts
+from paper.words import Text
+
+PACKAGE = "paper.figures"
+STYLE: list[str | Path | dict[str, Any]] = [
+    "default",
+    {"font.size": 9, "pdf.fonttype": 42, "axes.spines.top": False},
+]
+"""Type 42 keeps the letters in the PDF as letters, Cyrillic too."""
+NO_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+DPI = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure(ABC):
+    """One figure; a subclass is a kind."""
+
+    id: str
+    """The file's name without its ending."""
+    caption: Text
+
+    @abstractmethod
+    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
+        """The names of the runs it shows."""
+
+    @abstractmethod
+    def draw(self, records: Records) -> matplotlib.figure.Figure:
+        """The drawing; a run that is missing is left out and said to be missing."""
+
+    def write(self, records: Records, folder: Path) -> list[Path]:
+        """`<folder>/<setting>/<lang>/<id>.png` and `.pdf`, each by atomic rename.
+
+        Raises `UserError` when the runs it compares read different texts.
+        """
+        used = [run for name in self.needs(records.facts) for run in records.get(name)]
+        if used:
+            one_fingerprint(used)
+        home = folder / records.facts.setting / records.lang
+        paths = []
+        with matplotlib.style.context(STYLE):
+            drawing = self.draw(records)
+            for kind, metadata in NO_METADATA.items():
+                paths.append(home / f"{self.id}.{kind}")
+                with atomic(paths[-1]) as temporary:
+                    drawing.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
+        return paths
+
+
+def figures(package: str = PACKAGE) -> list[Figure]:
+    """The figures of every kind in `package`, by id."""
+    found: list[Figure] = []
+    for name in discover.names(package):
+        module: Any = importlib.import_module(f"{package}.{name}")
+        found += module.FIGURES
+    return sorted(found, key=lambda figure: figure.id)

@@ -1,0 +1,336 @@
+"""A table: what it needs of the records, its rows, and its two renderings.
+
+Every file of `paper/tables` is a *kind* of table: a subclass of `Table`, and beside it the tables
+of that kind as values in `TABLES`. `tables()` collects them by looking; one more table is one
+more file there. The same records give the same bytes.
+"""
+
+import importlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lowrank_da import discover
+from lowrank_da.corpus import ID
+from lowrank_da.errors import unknown
+from lowrank_da.run import Run, atomic, one_fingerprint
+from paper import words
+from paper.published import published
+from paper.words import Text
+
+MISSING = "-"
+"""Stands in every cell whose run is not there."""
+PACKAGE = "paper.tables"
+
+Runs = Mapping[str, Sequence[Run]]
+Row = tuple[str, ...]
+
+
+class Math(str):
+    """A cell that is a formula in TeX's notation, without the dollars."""
+
+
+@dataclass(frozen=True)
+class SettingFacts:
+    """Where the comparison takes place, in words for captions."""
+
+    setting: str
+    corpus: str
+    backbone: str
+    labels: tuple[str, ...]
+    """The corpus' classes; each stands beside the published class at its position."""
+
+    def binary(self, position: int) -> str:
+        """The name of the run that tells this machine class from human."""
+        return f"{self.labels[position].lower()}_vs_human"
+
+    @property
+    def classes(self) -> range:
+        """The positions of all classes."""
+        return range(len(self.labels))
+
+    @property
+    def binaries(self) -> tuple[str, ...]:
+        """The names of all binary runs, in the corpus' order."""
+        return tuple(
+            self.binary(i) for i, label in enumerate(self.labels) if label.lower() != "human"
+        )
+
+    def published_position(self, position: int) -> int | None:
+        """The published row that stands beside our class: human by name, machines by order."""
+        theirs = published()["thesis"]["classes"]
+        if self.labels[position].lower() == "human":
+            return int(theirs.index("human"))
+        return position if position < theirs.index("human") else None
+
+    def class_name(self, position: int, lang: str) -> str:
+        """Our class beside the published one; a single name where they agree."""
+        ours, row = self.labels[position], self.published_position(position)
+        if row is None:
+            return ours
+        theirs = str(published()["thesis"]["classes"][row])
+        if ours.lower() == theirs.lower():
+            return theirs
+        return words.PUBLISHED_AS.say(lang, ours=ours, published=theirs)
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a table is made from: records by name, where they come from, the language."""
+
+    runs: Runs
+    facts: SettingFacts
+    lang: str
+
+    def get(self, name: str) -> Sequence[Run]:
+        """The seeds of `name`, or nothing."""
+        return self.runs.get(name, ())
+
+
+@dataclass(frozen=True)
+class Body:
+    """The content of a table."""
+
+    header: Row
+    groups: tuple[tuple[Row, ...], ...]
+    """Rows that belong together; a line divides the groups."""
+    notes: tuple[str, ...] = ()
+    """Sentences below the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(ABC):
+    """One table; a subclass is a kind."""
+
+    id: str
+    """The number in the thesis, or a word for a table that the thesis does not have."""
+    title: Text
+
+    @abstractmethod
+    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
+        """The names of the runs without which cells stay empty."""
+
+    @abstractmethod
+    def body(self, records: Records) -> Body:
+        """The rows, a missing run's cells being `MISSING`."""
+
+    @property
+    def role(self) -> str:
+        """The split whose texts are counted in the caption."""
+        return ID
+
+    def applies(self, runs: Runs) -> bool:
+        """Whether there is anything to show at all; a table of the thesis always does."""
+        return True
+
+    def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
+        """The records at hand that the table shows; all must come from the same texts."""
+        return [run for name in self.needs(facts) for run in runs.get(name, ())]
+
+    def build(self, runs: Runs, facts: SettingFacts, lang: str) -> "Built":
+        """The finished table.
+
+        Raises `UserError` when the runs it compares read different texts.
+        """
+        used = self.uses(runs, facts)
+        if used:
+            one_fingerprint(used)
+        missing = tuple(name for name in self.needs(facts) if not runs.get(name))
+        return Built(
+            id=self.id,
+            caption=f"{self.title.say(lang)}. {_provenance(self, used, facts, lang)}",
+            body=self.body(Records(runs, facts, lang)),
+            missing=missing,
+            facts=facts,
+            lang=lang,
+        )
+
+
+_FIXED = Text(
+    "Symbolic: the same for every corpus, backbone and seed.",
+    "Символьно: одинаково для всех корпусов, моделей и начальных чисел.",
+)
+_WHERE = Text("Corpus: {corpus}; backbone: {backbone}", "Корпус: {corpus}; модель: {backbone}")
+_OTHER_CORPUS = Text(
+    "Corpus: {corpus}, which is not the thesis corpus; backbone: {backbone}",
+    "Корпус: {corpus} (не корпус работы); модель: {backbone}",
+)
+_COUNTS = Text(
+    "texts evaluated: {texts}; seeds: {seeds}.",
+    "текстов в оценке: {texts}; начальные числа: {seeds}.",
+)
+_NO_RUN = Text("no run yet.", "запусков ещё нет.")
+_BRACKETS = Text(
+    "In brackets: 95 % bootstrap interval over texts.",
+    "В скобках: 95 %-й бутстреп-интервал по текстам.",
+)
+_SPREAD = Text(
+    "Mean over seeds; after ±: standard deviation over seeds.",
+    "Среднее по начальным числам; после ±: стандартное отклонение по ним.",
+)
+_MISSING_RUNS = Text("Missing runs: {names}.", "Нет запусков: {names}.")
+_TABLE = Text("Table", "Таблица")
+
+
+def where(facts: SettingFacts, lang: str) -> str:
+    """Corpus and backbone, and plainly whether the corpus is another than the thesis'."""
+    own = facts.corpus == published()["thesis"]["corpus"]
+    sentence = _WHERE if own else _OTHER_CORPUS
+    return sentence.say(lang, corpus=facts.corpus, backbone=facts.backbone)
+
+
+def _provenance(table: Table, used: Sequence[Run], facts: SettingFacts, lang: str) -> str:
+    """Corpus, backbone, texts and seeds, in one or two sentences."""
+    if not table.needs(facts) and not used:
+        return _FIXED.say(lang)
+    start = where(facts, lang) + "; "
+    if not used:
+        return start + _NO_RUN.say(lang)
+    texts = sorted({run.result["splits"][table.role]["texts"] for run in used})
+    seeds = sorted({run.seed for run in used})
+    return start + _COUNTS.say(
+        lang,
+        texts=", ".join(map(thousands, texts)),
+        seeds=", ".join(map(str, seeds)),
+    )
+
+
+def thousands(number: int) -> str:
+    """`47,327`."""
+    return f"{number:,}"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A table with its numbers in, ready to be printed."""
+
+    id: str
+    caption: str
+    body: Body
+    missing: tuple[str, ...]
+    facts: SettingFacts
+    lang: str
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its ending."""
+        return f"table_{int(self.id):02d}" if self.id.isdigit() else f"table_{self.id}"
+
+    @property
+    def full_caption(self) -> str:
+        """The caption and what its brackets mean, where it has any."""
+        cells = [cell for group in self.body.groups for row in group for cell in row]
+        parts = [self.caption]
+        if any(re.search(r"\[-?\d", cell) for cell in cells):
+            parts.append(_BRACKETS.say(self.lang))
+        if any("±" in cell for cell in cells):
+            parts.append(_SPREAD.say(self.lang))
+        return " ".join(parts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The sentences below, the missing runs last."""
+        if not self.missing:
+            return self.body.notes
+        names = ", ".join(self.missing)
+        return (*self.body.notes, _MISSING_RUNS.say(self.lang, names=names))
+
+    def markdown(self) -> str:
+        """As a GitHub table below its caption; ends with a line break."""
+        number = f"{_TABLE.say(self.lang)} {self.id}. " if self.id.isdigit() else ""
+        lines = [f"**{number}{_markdown(self.full_caption)}**", ""]
+        lines += [_pipes(self.body.header), _pipes(("---",) * len(self.body.header))]
+        lines += [_pipes(row) for group in self.body.groups for row in group]
+        for note in self.notes:
+            lines += ["", _markdown(note)]
+        return "\n".join(lines) + "\n"
+
+    def latex(self) -> str:
+        """As a `table` environment; needs the packages booktabs and graphicx."""
+        groups = ["\n".join(_ampersands(row) for row in group) for group in self.body.groups]
+        width = r"\ifdim\width>\linewidth \linewidth\else\width\fi"
+        lines = [
+            r"\begin{table}[htbp]",
+            r"\centering",
+            rf"\caption{{{escape_latex(self.full_caption)}}}",
+            rf"\label{{tab:{self.stem.removeprefix('table_')}}}",
+            rf"\resizebox{{{width}}}{{!}}{{%",
+            rf"\begin{{tabular}}{{{'l' * len(self.body.header)}}}",
+            r"\toprule",
+            _ampersands(self.body.header),
+            r"\midrule",
+            "\n\\midrule\n".join(groups),
+            r"\bottomrule",
+            r"\end{tabular}}",
+            *(rf"\par\smallskip{{\footnotesize {escape_latex(note)}\par}}" for note in self.notes),
+            r"\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path) -> list[Path]:
+        """`<folder>/<setting>/<lang>/table_NN.md` and `.tex`, each by atomic rename."""
+        home = folder / self.facts.setting / self.lang
+        contents = {".md": self.markdown(), ".tex": self.latex()}
+        for ending, text in contents.items():
+            with atomic(home / (self.stem + ending)) as temporary:
+                temporary.write_text(text)
+        return [home / (self.stem + ending) for ending in contents]
+
+
+def _markdown(text: str) -> str:
+    if isinstance(text, Math):
+        return f"${text}$"
+    return text.replace("|", r"\|").replace("<", "&lt;")
+
+
+def _pipes(row: Row) -> str:
+    return f"| {' | '.join(_markdown(cell) for cell in row)} |"
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "<": r"$<$",
+    ">": r"$>$",
+    **{c: rf"\{c}" for c in "&%$#_{}"},
+}
+
+
+def escape_latex(text: str) -> str:
+    """Plain text as LaTeX; a formula between dollars."""
+    if isinstance(text, Math):
+        return f"${text}$"
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def _ampersands(row: Row) -> str:
+    return rf"{' & '.join(escape_latex(cell) for cell in row)} \\"
+
+
+def tables(package: str = PACKAGE) -> list[Table]:
+    """The tables of every kind in `package`: those with a number by number, then the others."""
+    found: list[Table] = []
+    for name in discover.names(package):
+        module: Any = importlib.import_module(f"{package}.{name}")
+        found += module.TABLES
+    seen: set[str] = set()
+    for table in found:
+        if table.id in seen:
+            raise ValueError(f"two tables in {package} have the id {table.id!r}")
+        seen.add(table.id)
+    return sorted(
+        found, key=lambda t: (not t.id.isdigit(), int(t.id) if t.id.isdigit() else 0, t.id)
+    )
+
+
+def find(id: str, package: str = PACKAGE) -> Table:
+    """The table with this id; `UserError` of the nearest one when there is none."""
+    every = {table.id: table for table in tables(package)}
+    if id not in every:
+        raise unknown("table", id, every)
+    return every[id]

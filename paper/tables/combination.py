@@ -1,0 +1,139 @@
+"""The three binaries together: the thesis' average of metrics beside real classifiers.
+
+The thesis averages *metrics*: a machine class has the numbers of its own binary, human the mean
+over the binaries. These are numbers of different tasks and belong to no classifier. Beside them
+stand two classifiers of all classes made of the same binaries, and full fine-tuning.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lowrank_da import metrics
+from lowrank_da.corpus import SELECT
+from paper import estimate, rows
+from paper.published import published
+from paper.table import Body, Records, Row, SettingFacts, Table
+from paper.words import Text
+
+COMBINATIONS = ("binaries_average", "binaries_coupled")
+AVERAGED = Text("average of metrics", "среднее метрик")
+
+
+def averaged_metrics(records: Records) -> dict[str, Row]:
+    """The thesis' arithmetic on our binaries; a class whose binary is missing is absent.
+
+    The interval and the spread of human are means over the binaries, wider than those of a mean.
+    """
+    facts = records.facts
+    by_class: dict[str, Row] = {}
+    of_human = []
+    for name in facts.binaries:
+        runs = records.get(name)
+        if runs:
+            own = rows.metrics_by_class(runs)
+            by_class |= {label: row for label, row in own.items() if label.lower() != "human"}
+            estimates = estimate.of_confusion(runs, metrics.class_metrics)
+            human = runs[0].labels.index("human")
+            of_human.append([estimates[human, column] for column in range(3)])
+    if len(of_human) == len(facts.binaries):
+        by_class["human"] = tuple(_mean(column).show() for column in zip(*of_human, strict=True))
+    return by_class
+
+
+def _mean(parts: Sequence[estimate.Estimate]) -> estimate.Estimate:
+    spreads = [part.spread for part in parts if part.spread is not None]
+    return estimate.Estimate(
+        float(np.mean([part.value for part in parts])),
+        float(np.mean([part.low for part in parts])),
+        float(np.mean([part.high for part in parts])),
+        float(np.mean(spreads)) if len(spreads) == len(parts) else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averaged(Table):
+    """The average of metrics, published and ours, above the real classifiers."""
+
+    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
+        """The binaries and what is made of them."""
+        return (*facts.binaries, *COMBINATIONS)
+
+    def body(self, records: Records) -> Body:
+        """A group a class."""
+        theirs = published()["thesis"]["binaries_averaged"]["precision_recall_f1"]
+        ours = {AVERAGED.say(records.lang): averaged_metrics(records)}
+        ours |= {name: rows.metrics_by_class(records.get(name)) for name in COMBINATIONS}
+        groups = rows.beside_published(
+            records, records.facts.classes, rows.published_rows(records, theirs), ours
+        )
+        return Body(rows.header(records), groups, (NOT_A_CLASSIFIER.say(records.lang),))
+
+
+NOT_A_CLASSIFIER = Text(
+    "The published rows and 'average of metrics' average numbers of different tasks: machine"
+    " classes from their own binary, human as the mean over the binaries (its interval and spread"
+    " too). They belong to no classifier of all classes; binaries_average (mean probabilities)"
+    " and binaries_coupled (exact posterior) do.",
+    "Строки «в работе» и «среднее метрик» усредняют числа разных задач: машинные классы берутся"
+    " из своей бинарной модели, human есть среднее по ним (его интервал и разброс тоже). Это не"
+    " классификатор всех классов; binaries_average (средние вероятности) и binaries_coupled"
+    " (точное апостериорное распределение) им являются.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullAgain(Table):
+    """Full fine-tuning once more, beside the better combination."""
+
+    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
+        """Full fine-tuning and the combinations to choose from."""
+        return ("full", *COMBINATIONS)
+
+    def body(self, records: Records) -> Body:
+        """A group a class."""
+        theirs = published()["thesis"]["full_again"]["precision_recall_f1"]
+        names = ["full", *_better_on_select(records)]
+        groups = rows.beside_published(
+            records,
+            records.facts.classes,
+            rows.published_rows(records, theirs),
+            {name: rows.metrics_by_class(records.get(name)) for name in names},
+        )
+        return Body(rows.header(records), groups, (CHOSEN.say(records.lang),))
+
+
+CHOSEN = Text(
+    "The combination with the higher macro-F1 on the select split is shown.",
+    "Показана комбинация с большей macro-F1 на выборке для отбора.",
+)
+
+
+def _better_on_select(records: Records) -> list[str]:
+    """The name of the combination to show, chosen without a look at the reported texts."""
+
+    def on_select(name: str) -> float:
+        scores = [run.result["splits"][SELECT]["macro_f1"] for run in records.get(name)]
+        return float(np.mean(scores))
+
+    there = [name for name in COMBINATIONS if records.get(name)]
+    return [max(there, key=on_select)] if there else list(COMBINATIONS)
+
+
+TABLES = (
+    Averaged(
+        id="11",
+        title=Text(
+            "The binary LoRA classifiers averaged as in the thesis, and combined",
+            "Метрики качества LoRA, бинарные классификаторы",
+        ),
+    ),
+    FullAgain(
+        id="12",
+        title=Text(
+            "Full fine-tuning again, beside the better combination",
+            "Метрики качества полного дообучения рядом с лучшей комбинацией",
+        ),
+    ),
+)

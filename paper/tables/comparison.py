@@ -1,0 +1,128 @@
+"""Paired tests: which arm is above which on the same texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lowrank_da import metrics
+from lowrank_da.corpus import ID
+from lowrank_da.run import Run
+from paper import estimate
+from paper.table import MISSING, Body, Records, SettingFacts, Table
+from paper.words import Text
+
+DIFFERENCE = Text("difference in macro-F1", "разность macro-F1")
+BOOTSTRAP = Text("p, paired bootstrap (Holm)", "p, парный бутстреп (Холм)")
+MCNEMAR = Text("p, McNemar (Holm)", "p, Мак-Немар (Холм)")
+FIRST, SECOND = Text("arm", "модель"), Text("against", "против")
+NOTE = Text(
+    "Differences are first minus second, each a mean over its seeds, on the id split. p-values are"
+    " adjusted by Holm's method over the {n} comparisons made; McNemar's is the largest over the"
+    " seeds that both arms have.",
+    "Разности: первая минус вторая, каждая есть среднее по начальным числам, на выборке id."
+    " p-значения с поправкой Холма на {n} сравнений; для Мак-Немара взято наибольшее по общим"
+    " начальным числам.",
+)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One comparison, not yet adjusted for being one of several."""
+
+    difference: estimate.Estimate
+    bootstrap: float
+    mcnemar: float | None
+    """None where the arms have no seed in common."""
+
+
+def compare(first: Sequence[Run], second: Sequence[Run]) -> Paired:
+    """Two arms on the same texts of *id*.
+
+    Raises `UserError` when they answered different texts.
+    """
+    a, b = estimate.answers(first), estimate.answers(second)
+    who = f"{first[0].name} and {second[0].name}"
+    estimate.refuse_other_texts(a.uid, b.uid, who, ID)
+    test = metrics.paired_bootstrap(a.true, a.predicted, b.predicted, a.classes)
+    right = {run.seed: row == a.true for run, row in zip(first, a.predicted, strict=True)}
+    other = {run.seed: row == b.true for run, row in zip(second, b.predicted, strict=True)}
+    common = sorted(right.keys() & other.keys())
+    p = [metrics.mcnemar(right[seed], other[seed]) for seed in common]
+    ends = test.interval
+    return Paired(
+        estimate.Estimate(test.difference, ends.low, ends.high, _spread(first, second, common)),
+        test.p_value,
+        max(p) if p else None,
+    )
+
+
+def _spread(first: Sequence[Run], second: Sequence[Run], common: Sequence[int]) -> float | None:
+    """Standard deviation of the difference over the seeds that both arms have."""
+    f1 = [
+        {run.seed: float(metrics.macro_f1(run.confusion(ID))) for run in runs}
+        for runs in (first, second)
+    ]
+    differences = [f1[0][seed] - f1[1][seed] for seed in common]
+    return float(np.std(differences, ddof=1)) if len(differences) > 1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparisons(Table):
+    """One row a pair of arms."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
+        """Every arm that is compared, once."""
+        return tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
+
+    def body(self, records: Records) -> Body:
+        """In the order of `pairs`."""
+        made = {
+            (a, b): compare(records.get(a), records.get(b))
+            for a, b in self.pairs
+            if records.get(a) and records.get(b)
+        }
+        bootstrap = _holm({pair: test.bootstrap for pair, test in made.items()})
+        mcnemar = _holm(
+            {pair: test.mcnemar for pair, test in made.items() if test.mcnemar is not None}
+        )
+        rows = tuple(
+            (*pair, made[pair].difference.show(), _p(bootstrap, pair), _p(mcnemar, pair))
+            if pair in made
+            else (*pair, MISSING, MISSING, MISSING)
+            for pair in self.pairs
+        )
+        columns = (FIRST, SECOND, DIFFERENCE, BOOTSTRAP, MCNEMAR)
+        header = tuple(column.say(records.lang) for column in columns)
+        return Body(header, (rows,), (NOTE.say(records.lang, n=len(made)),))
+
+
+def _holm(p_values: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+    if not p_values:
+        return {}
+    return dict(zip(p_values, metrics.holm(list(p_values.values())).tolist(), strict=True))
+
+
+def _p(p_values: dict[tuple[str, str], float], pair: tuple[str, str]) -> str:
+    """Four digits; smaller ones as a bound; blank where no test was made."""
+    if pair not in p_values:
+        return ""
+    p = p_values[pair]
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+TABLES = (
+    Comparisons(
+        id="comparisons",
+        title=Text("Paired tests on the same texts", "Парные тесты на одних и тех же текстах"),
+        pairs=(
+            ("lora", "full"),
+            ("lora_published", "full"),
+            ("binaries_coupled", "lora"),
+            ("binaries_coupled", "full"),
+            ("binaries_average", "binaries_coupled"),
+        ),
+    ),
+)
