@@ -12,6 +12,7 @@ text, so that every metric, paired test and combination is rebuilt without train
 computed from exactly these rounded probabilities: `Run.load` recomputes and refuses a mismatch.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -83,23 +84,40 @@ def score(
 
     Only texts whose class is among `labels` count (a binary model also predicts the others, for
     the combination). The confusion matrix has true classes in rows, in the order of `labels`.
-    AUROC and TPR at 5 % FPR are machine against human, with the score 1 - P(human).
+    AUROC and TPR at 5 % FPR are machine against human, with the score 1 - P(human); they are None
+    where only one of the two occurs. Raises `UserError` when no text is of the model's classes.
     """
     index = np.array([labels.index(c) if c in labels else -1 for c in corpus_labels])
     true = index[predictions.label]
     own = true >= 0
+    if not own.any():
+        raise UserError(f"no text of the classes {', '.join(labels)} is there to score")
     true, probabilities = true[own], predictions.probabilities[own].astype(np.float64)
     confusion = metrics.confusion_matrix(true, probabilities.argmax(axis=1), len(labels))
     machine = true != labels.index(human)
+    both = 0 < machine.sum() < len(machine)
     machine_score = 1.0 - probabilities[:, labels.index(human)]
     return {
         "texts": int(own.sum()),
         "confusion_matrix": confusion.tolist(),
         "macro_f1": metrics.macro_f1(confusion),
         "accuracy": metrics.accuracy(confusion),
-        "auroc": metrics.auroc(machine, machine_score),
-        "tpr_at_5_fpr": metrics.tpr_at_fpr(machine, machine_score, 0.05),
+        "auroc": metrics.auroc(machine, machine_score) if both else None,
+        "tpr_at_5_fpr": metrics.tpr_at_fpr(machine, machine_score, 0.05) if both else None,
     }
+
+
+def _agree(fresh: dict[str, Any], recorded: dict[str, Any]) -> bool:
+    """Whether two results of one role are equal, numbers up to the last digits."""
+    if fresh.keys() != recorded.keys():
+        return False
+    for name, value in fresh.items():
+        other = recorded[name]
+        if (value is None) != (other is None):
+            return False
+        if value is not None and not np.allclose(value, other, rtol=0, atol=1e-9):
+            return False
+    return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +197,7 @@ class Run:
             run = cls(**identity, **sections, predictions=predictions)
             for role in run.result["splits"]:
                 own = score(run.predictions[role], run.labels, run.corpus_labels, "human")
-                if own["confusion_matrix"] != run.result["splits"][role]["confusion_matrix"]:
+                if not _agree(own, run.result["splits"][role]):
                     raise UserError(f"{path}: its numbers on {role} do not follow from its .npz")
         except FileNotFoundError as error:
             raise UserError(f"record {error.filename} is missing; {advice}") from error
@@ -212,8 +230,11 @@ class atomic:  # noqa: N801 - reads as a verb: `with atomic(path) as temporary`
         self.path = path
 
     def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        except OSError as error:
+            raise UserError(f"cannot write {self.path} ({error.strerror})") from error
         os.close(handle)
         os.chmod(name, 0o644)
         self.temporary = Path(name)
@@ -224,7 +245,7 @@ class atomic:  # noqa: N801 - reads as a verb: `with atomic(path) as temporary`
             os.replace(self.temporary, self.path)
             return
         self.temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno == 28:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise UserError(f"no space left on the disk for {self.path}; free some and run again")
 
 

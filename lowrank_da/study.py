@@ -127,25 +127,20 @@ class Campaign:
         run = Run.load(path) if path.exists() else None
         return run if run is not None and run.key == cell.experiment.key else None
 
-    def rates(self, machine: Machine | None) -> dict[str, float]:
+    def rates(self, machine: Machine) -> dict[str, float]:
         """Each tuned arm's best learning rate on *select*.
 
-        Kept trials are read; missing ones are run on `machine` into `runs/`, or, without a
-        machine, raise `UserError`.
+        Kept trials are copied to `runs/`; the others are run into it on `machine`.
         """
         best: dict[str, float] = {}
         for arm, cells in self.trial_cells().items():
             scores: dict[float, float] = {}
             for cell in cells:
                 run = self.kept_trial(cell)
-                if run is None and machine is None:
-                    raise UserError(
-                        f"trial {cell.name} of {cell.study} in {cell.setting} has no kept record;"
-                        f" run `lowrank-da reproduce {cell.study} --setting {cell.setting}`"
-                    )
-                if run is None and machine is not None:
+                if run is not None:
+                    run.save(self.checkout.runs)
+                else:
                     (run,) = train.run([cell], self.checkout.runs, self.checkout.root, machine)
-                assert run is not None
                 rate = cell.experiment.learning_rate
                 scores[rate] = run.result["splits"][SELECT]["macro_f1"]
             best[arm] = max(scores, key=lambda rate: scores[rate])

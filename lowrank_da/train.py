@@ -293,14 +293,13 @@ def _predict(
 
 
 def parameters(classifier: Classifier) -> dict[str, int]:
-    """Counted on the module: head, adapter (trained encoder weights), all trained, and all."""
-    trained = {name: p.numel() for name, p in classifier.trained().items()}
-    head = sum(n for name, n in trained.items() if name.startswith("head."))
+    """Counted on the module: all that trains, the head, the method's own, the pretrained body."""
+    body = classifier.experiment.setting.backbone.body_parameters
     return {
-        "head": head,
-        "adapter": sum(trained.values()) - head,
-        "trained": sum(trained.values()),
-        "total": sum(p.numel() for p in classifier.parameters()),
+        "trained": sum(p.numel() for p in classifier.trained().values()),
+        "head": sum(p.numel() for p in classifier.head.parameters()),
+        "adapter": sum(p.numel() for p in classifier.encoder.parameters()) - body,
+        "backbone": body,
     }
 
 

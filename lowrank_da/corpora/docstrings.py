@@ -39,7 +39,7 @@ from lowrank_da.errors import UserError
 from lowrank_da.ngram import NGram
 from lowrank_da.run import atomic
 
-RECIPE = 2
+RECIPE = 3
 """Raised with every change of what is built: it names the cached file and seeds the sampling."""
 LIBRARIES = (
     "torch",
@@ -124,15 +124,16 @@ MARKUP = (
     (re.compile(r"\[?``?([^`]+)``?\]?_{0,2}"), r"\1"),  # ``a``, `a`, [`a`], `a`_
     (re.compile(r"\*\*?([^*\s][^*]*)\*\*?"), r"\1"),  # *a*, **a**
     (re.compile('"'), ""),
+    (re.compile(r"\s*\([^()]*\)"), ""),  # an aside; left in, only the models would leave it open
 )
 TOKEN = re.compile(
     r"e\.g\.|i\.e\.|etc\.(?= [a-z])|et al\."
     r"|[A-Za-z0-9]+(?:[-'_./][A-Za-z0-9]+)*"  # a word, a number, a dotted or underscored name
-    r"|[.,;:?!()]"
+    r"|[.,;:?!]"
 )
 BLANK_LINE = re.compile(r"\n\s*\n")
 SENTENCE_END = frozenset(".?!")
-CLOSING = frozenset(".,;:?!)")
+MARKS = frozenset(".,;:?!")
 PLAIN_WORD = re.compile(r"[a-z]+")
 
 
@@ -140,8 +141,8 @@ def tokens_of(block: str) -> list[str] | None:
     """Split a block of lines into tokens; None unless it is a paragraph of English prose.
 
     Besides `is_prose`, it has no heading, starts with a capital, and holds no character outside
-    words and `.,;:?!()` once the marks of reStructuredText and Markdown are taken off. That leaves
-    out code, doctests, tables, lists, formulas, directives and references.
+    words and `.,;:?!` once bracketed asides and the marks of reStructuredText and Markdown are
+    taken off. That leaves out code, doctests, tables, lists, formulas, directives and references.
     """
     lines = block.strip().splitlines()
     if not lines or lines[0].rstrip().endswith(":") or lines[-1].rstrip()[-1:] not in SENTENCE_END:
@@ -156,18 +157,13 @@ def tokens_of(block: str) -> list[str] | None:
 
 
 def is_prose(tokens: Sequence[str]) -> bool:
-    """Tell whether a paragraph ends a sentence, closes its brackets and has enough plain words.
+    """Tell whether a paragraph ends with a sentence and has enough plain words.
 
     Enough is 8 words, at least three in four of them plain and lower-case.
     """
     words = [token for token in tokens if token[0].isalnum()]
     plain_words = sum(PLAIN_WORD.fullmatch(word) is not None for word in words)
-    return (
-        len(words) >= 8
-        and 4 * plain_words >= 3 * len(words)
-        and tokens[-1] in SENTENCE_END
-        and tokens.count("(") == tokens.count(")")
-    )
+    return len(words) >= 8 and 4 * plain_words >= 3 * len(words) and tokens[-1] in SENTENCE_END
 
 
 def paragraphs(libraries: Sequence[str]) -> dict[str, list[list[str]]]:
@@ -211,15 +207,13 @@ def cut(tokens: Sequence[str]) -> str | None:
     """
     written: list[str] = []
     best: int | None = None
-    opened = False
     for token in tokens:
         if len(written) > WORDS[-1]:
             break
-        if written and (opened or token in CLOSING):
+        if written and token in MARKS:
             written[-1] += token
         else:
             written.append(token)
-        opened = token == "("
         if token in SENTENCE_END and len(written) in WORDS:
             best = len(written)
     else:
