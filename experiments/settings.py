@@ -1,6 +1,6 @@
-"""The three settings: where a comparison takes place, and how much it may cost."""
+"""The settings: where a comparison takes place, and how much it may cost."""
 
-from lowrank_da.backbone import DISTILROBERTA, MINILM
+from lowrank_da.backbone import DISTILROBERTA, MINILM, TINY
 from lowrank_da.corpora.docstrings import Docstrings
 from lowrank_da.corpora.outfox import Outfox
 from lowrank_da.corpora.semeval import SemEval
@@ -22,3 +22,14 @@ outfox = Setting(corpus=Outfox(), backbone=MINILM, max_tokens=256, epochs=3)
 
 thesis = Setting(corpus=SemEval(), backbone=DISTILROBERTA, max_tokens=512, epochs=3)
 """The thesis' own corpus and model: a card, or a day on a processor."""
+
+tiny = Setting(
+    corpus=Docstrings(),
+    backbone=TINY,
+    max_tokens=64,
+    epochs=1,
+    train_texts=40,
+    select_texts=20,
+    id_texts=20,
+)
+"""Random weights, seconds: shows that every command works, and nothing else."""

@@ -19,7 +19,7 @@ from lowrank_da.methods.lora import LoRA
 from lowrank_da.reference import TfIdf
 from lowrank_da.study import Arm
 
-SEEDS = {"embedded": (0,), "outfox": (0,), "thesis": (0, 1, 2)}
+SEEDS = {"embedded": (0,), "outfox": (0,), "thesis": (0, 1, 2), "tiny": (0,)}
 THEORY = ("C08", "C18", "C19", "C20", "C21", "C23")
 
 RATES = {
@@ -28,8 +28,8 @@ RATES = {
 }
 """Tried on *select*: equally many for both."""
 
-TRIAL_TEXTS = {"docstrings": 500, "outfox": 200, "semeval": 1000}
-"""Training texts a class in a trial, by corpus; any other corpus gets the smallest number."""
+TRIAL_TEXTS = 200
+"""Training texts a class in a trial, at most."""
 
 PUBLISHED = LoRA(rank=5, alpha=8.0, targets=("query", "value"), start="gaussian")
 """What the thesis' parameter count gives away: rank 5, query and value. Alpha is not known."""
@@ -45,8 +45,7 @@ def binaries(setting: Setting) -> dict[str, str]:
 
 def trials(setting: Setting) -> dict[str, tuple[Experiment, ...]]:
     """Learning-rate trials of `full` and `lora`."""
-    texts = TRIAL_TEXTS.get(setting.corpus.name, min(TRIAL_TEXTS.values()))
-    small = replace(setting, train_texts=texts)
+    small = replace(setting, train_texts=min(TRIAL_TEXTS, setting.train_texts or TRIAL_TEXTS))
     methods = {"full": Full(), "lora": TUNED}
     return {
         arm: tuple(

@@ -9,7 +9,7 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lowrank_da.corpus import cache_home
 from lowrank_da.errors import UserError, unknown
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
+
+ACCEPTED = "model.sha256"
+"""The file beside fetched weights that holds their accepted SHA-256."""
 
 Map = Literal["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
 ATTENTION: tuple[Map, ...] = ("query", "key", "value", "attention_output")
@@ -50,9 +53,11 @@ class Backbone:
     pooling: Literal["first", "mean"]
     """`first`: the first token's state; `mean`: the mean over the real tokens."""
     sha256: str | None = None
-    """Of `model.safetensors`; None: random weights under a fixed seed."""
+    """Of `model.safetensors`; None: no public pin is known, see `pin`."""
     package: str | None = None
-    """The installed package whose `model` folder holds the files; None: the cache, if pinned."""
+    """The installed package whose `model` folder holds the files; None: the cache."""
+    random: bool = False
+    """Not pretrained at all: random weights under a fixed seed, and a byte tokenizer."""
 
     @property
     def max_tokens(self) -> int:
@@ -101,24 +106,32 @@ class Backbone:
             )
         return Path(spec.submodule_search_locations[0]) / "model"
 
+    def pin(self) -> str:
+        """The SHA-256 that the weights must have: the public pin, or what was accepted with them.
+
+        `lowrank-da data get` writes the accepted one beside the weights.
+        """
+        accepted = self.folder() / ACCEPTED
+        if self.sha256 is None and not accepted.is_file():
+            raise UserError(f"{accepted} is missing; run `lowrank-da data get {self.name}` again")
+        return self.sha256 or accepted.read_text().strip()
+
     def config(self) -> "PretrainedConfig":
         """The transformers configuration that these facts describe."""
         from transformers import BertConfig, RobertaConfig
 
-        kind: type[PretrainedConfig] = RobertaConfig if self.family == "roberta" else BertConfig
-        return kind(
-            vocab_size=self.vocab,
-            hidden_size=self.width,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            intermediate_size=self.ffn,
-            max_position_embeddings=self.positions,
-            type_vocab_size=self.type_vocab,
-            layer_norm_eps=1e-5 if self.family == "roberta" else 1e-12,
-            pad_token_id=1 if self.family == "roberta" else 0,
-            bos_token_id=0,
-            eos_token_id=2,
-        )
+        facts: dict[str, Any] = {
+            "vocab_size": self.vocab,
+            "hidden_size": self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "intermediate_size": self.ffn,
+            "max_position_embeddings": self.positions,
+            "type_vocab_size": self.type_vocab,
+            "layer_norm_eps": 1e-5 if self.family == "roberta" else 1e-12,
+            "pad_token_id": self.pad_token,
+        }
+        return RobertaConfig(**facts) if self.family == "roberta" else BertConfig(**facts)
 
     def load(
         self, hidden_dropout: float = 0.0, attention_dropout: float = 0.0
@@ -138,10 +151,12 @@ class Backbone:
         config._attn_implementation = "sdpa"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model: PreTrainedModel = AutoModel.from_config(config, add_pooling_layer=False)
-        if self.sha256 is not None:
+            model: PreTrainedModel = AutoModel.from_config(  # type: ignore[no-untyped-call]
+                config, add_pooling_layer=False
+            )
+        if not self.random:
             path = self.folder() / "model.safetensors"
-            refuse_other_hash(path, self.sha256)
+            refuse_other_hash(path, self.pin())
             try:
                 weights = safetensors.torch.load_file(path)
             except (OSError, safetensors.SafetensorError) as error:
@@ -158,7 +173,7 @@ class Backbone:
         """The tokenizer, with truncation and padding off."""
         from tokenizers import Tokenizer
 
-        if self.sha256 is None:
+        if self.random:
             return _byte_tokenizer()
         path = self.folder() / "tokenizer.json"
         if not path.is_file():
@@ -229,7 +244,6 @@ DISTILROBERTA = Backbone(
     positions=514,
     type_vocab=1,
     pooling="first",
-    sha256="2b11ca9cf3d2cbb44cc1a93ad96aedc2894231ae6e33e2d2268c3d7b1ff97663",
 )
 MINILM = Backbone(
     name="minilm",
@@ -256,6 +270,7 @@ TINY = Backbone(
     positions=130,
     type_vocab=1,
     pooling="first",
+    random=True,
 )
 BACKBONES = {b.name: b for b in (DISTILROBERTA, MINILM, TINY)}
 

@@ -187,8 +187,8 @@ class Corpus(ABC):
         """The file's name, which is the command line's name for it."""
         return type(self).__module__.rpartition(".")[2]
 
-    def made_from(self) -> dict[str, str]:
-        """What beside the recipe decides the texts, for the record: versions of their sources."""
+    def versions(self) -> dict[str, str]:
+        """Versions of what the texts are made from, beside the recipe; for the record."""
         return {}
 
     @abstractmethod

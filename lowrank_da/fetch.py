@@ -22,8 +22,10 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from lowrank_da.backbone import ACCEPTED
 from lowrank_da.corpus import cache_home
 from lowrank_da.errors import UserError, unknown
+from lowrank_da.files import atomic
 
 HOMES = {
     "github": "https://raw.githubusercontent.com",
@@ -270,4 +272,6 @@ def fetch_backbone(name: str, *, accept_sha256: str | None = None) -> Path:
         raise unknown("backbone to fetch", name, BACKBONES)
     folder = cache_home() / "backbones" / name
     fetch_all(BACKBONES[name], folder, accept_sha256=accept_sha256)
+    with atomic(folder / ACCEPTED) as temporary:
+        temporary.write_text(_hashes(folder / "model.safetensors")[1] + "\n")
     return folder

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lowrank_da.batches import Batch
 from lowrank_da.classifier import Classifier
 from lowrank_da.errors import UserError
-from lowrank_da.run import atomic
+from lowrank_da.files import atomic
 
 
 class Journal(pl.Callback):

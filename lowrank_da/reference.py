@@ -74,7 +74,7 @@ def run(reference: TfIdf, study: str, setting: str, name: str, folder: Path, roo
         made_by=provenance.made_by(
             root,
             fingerprint=texts.fingerprint,
-            corpus_made_from=corpus.made_from(),
+            corpus_versions=corpus.versions(),
             precision="64-true",
             device="cpu",
         ),

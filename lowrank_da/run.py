@@ -12,11 +12,8 @@ text, so that every metric, paired test and combination is rebuilt without train
 computed from exactly these rounded probabilities: `Run.load` recomputes and refuses a mismatch.
 """
 
-import errno
 import hashlib
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +27,7 @@ from numpy.typing import NDArray
 from lowrank_da import metrics
 from lowrank_da.corpus import Example
 from lowrank_da.errors import UserError
+from lowrank_da.files import atomic
 
 SCHEMA = 1
 _DAMAGE = (
@@ -218,35 +216,6 @@ def load_all(folder: Path, study: str, setting: str) -> dict[str, list[Run]]:
         run = Run.load(path)
         found.setdefault(run.name, []).append(run)
     return {name: sorted(runs, key=lambda r: r.seed) for name, runs in found.items()}
-
-
-class atomic:  # noqa: N801 - reads as a verb: `with atomic(path) as temporary`
-    """Write beside `path`, then rename over it; on any error nothing is left behind.
-
-    A full disk raises `UserError` in one line.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Path:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        except OSError as error:
-            raise UserError(f"cannot write {self.path} ({error.strerror})") from error
-        os.close(handle)
-        os.chmod(name, 0o644)
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
-            os.replace(self.temporary, self.path)
-            return
-        self.temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise UserError(f"no space left on the disk for {self.path}; free some and run again")
 
 
 def one_fingerprint(runs: Iterable[Run]) -> str:

@@ -26,8 +26,9 @@ from lowrank_da.classifier import Classifier
 from lowrank_da.corpus import SELECT, TRAIN, Splits, splits
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.experiment import Experiment, Setting, canonical
+from lowrank_da.files import atomic
 from lowrank_da.journal import Journal, Progress
-from lowrank_da.run import Predictions, Run, atomic, record_path, score
+from lowrank_da.run import Predictions, Run, record_path, score
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -242,7 +243,7 @@ def _train(cell: Cell, folder: Path, root: Path, machine: Machine, every: float)
         made_by=provenance.made_by(
             root,
             fingerprint=data.splits.fingerprint,
-            corpus_made_from=experiment.setting.corpus.made_from(),
+            corpus_versions=experiment.setting.corpus.versions(),
             precision=machine.precision,
             device=machine.name,
             threads=torch.get_num_threads(),

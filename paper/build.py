@@ -5,7 +5,8 @@ from pathlib import Path
 from experiments import settings
 from lowrank_da.errors import unknown
 from lowrank_da.experiment import Setting
-from lowrank_da.run import Run, atomic, load_all
+from lowrank_da.files import atomic
+from lowrank_da.run import Run, load_all
 from paper.figure import figures
 from paper.table import Records, Runs, SettingFacts, escape_latex, tables, where
 

@@ -14,7 +14,8 @@ import matplotlib.figure
 import matplotlib.style
 
 from lowrank_da import discover
-from lowrank_da.run import atomic, one_fingerprint
+from lowrank_da.files import atomic
+from lowrank_da.run import one_fingerprint
 from paper.table import Records, SettingFacts
 from paper.words import Text
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from lowrank_da.errors import UserError
-from lowrank_da.run import atomic
+from lowrank_da.files import atomic
 from paper import table
 from paper.build import read
 

@@ -16,7 +16,8 @@ from typing import Any
 from lowrank_da import discover
 from lowrank_da.corpus import ID
 from lowrank_da.errors import unknown
-from lowrank_da.run import Run, atomic, one_fingerprint
+from lowrank_da.files import atomic
+from lowrank_da.run import Run, one_fingerprint
 from paper import words
 from paper.published import published
 from paper.words import Text

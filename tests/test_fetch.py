@@ -219,7 +219,9 @@ def test_a_backbone_lists_all_its_hashes_at_once(
     assert hashes.split(",") == [hashlib.sha256(s.path.encode()).hexdigest() for s in sources]
     folder = fetch.fetch_backbone("distilroberta", accept_sha256=hashes)
     assert folder == tmp_path / "backbones/distilroberta"
-    assert sorted(p.name for p in folder.iterdir()) == sorted(s.path for s in sources)
+    weights = hashlib.sha256(b"model.safetensors").hexdigest()
+    assert (folder / "model.sha256").read_text().strip() == weights
+    assert {p.name for p in folder.iterdir()} == {s.path for s in sources} | {"model.sha256"}
     with pytest.raises(UserError, match="did you mean 'distilroberta'"):
         fetch.fetch_backbone("distilrobert")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lowrank_da.errors import UserError
-from lowrank_da.run import atomic
+from lowrank_da.files import atomic
 
 
 class Row(NamedTuple):

@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 
 from lowrank_da.corpus import ID, SELECT, TRAIN, Corpus, Example, Splits, cache_home, normalised
 from lowrank_da.errors import UserError
+from lowrank_da.files import atomic
 from lowrank_da.ngram import NGram
-from lowrank_da.run import atomic
 
 RECIPE = 3
 """Raised with every change of what is built: it names the cached file and seeds the sampling."""

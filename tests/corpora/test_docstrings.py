@@ -43,7 +43,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         blocks = []
         for _ in range(20):
             before, after = random.choices(words, k=6), random.choices(words, k=6)
-            blocks.append(f"The {' '.join([*before, own_word(module), *after])}.")
+            blocks.append(f"The {' '.join([*before, own_word(module), *after])} (an aside).")
         body = "\n\n".join(blocks)
         source = f'"""{body}\n"""\nraise RuntimeError("imported")\n'
         (folder / f"m{module:02}.py").write_text(source)
@@ -70,7 +70,7 @@ def real() -> Splits:
 ACCEPTED = {
     "Return the mean of all the values along an axis.": None,
     "Wraps :class:`~torch.nn.Linear` so that ``rank`` and *alpha* can be set (see below).": (
-        "Wraps torch.nn.Linear so that rank and alpha can be set ( see below ) ."
+        "Wraps torch.nn.Linear so that rank and alpha can be set ."
     ),
     "Uses [`Trainer`] for all the steps, e.g. one,\n    and stops after the last.": (
         "Uses Trainer for all the steps , e.g. one , and stops after the last ."
@@ -142,9 +142,9 @@ def test_a_text_ends_with_the_last_sentence_that_fits() -> None:
 
 
 def test_marks_are_written_as_in_print() -> None:
-    tokens = ["One", "(", "two", ",", "three", ")", ":", "four", ".", "Five", *["six"] * 90]
+    tokens = ["One", ",", "two", ";", "three", ":", "four", ".", "Five", *["six"] * 90]
     text = cut([*tokens, "?", *["seven"] * 40]) or ""
-    assert text.startswith("One (two, three): four. Five six six")
+    assert text.startswith("One, two; three: four. Five six six")
     assert text.endswith("six?")
 
 
@@ -163,9 +163,9 @@ def test_splits_have_the_sizes_labels_and_lengths_asked_for(library: Path) -> No
 
 def test_sampled_paragraphs_pass_the_same_filter() -> None:
     long = ["The", *string.ascii_lowercase[:12], "."]
-    for odd in (["The", "zz", "."], ["The", *["zz"] * 12], ["The", "(", *["zz"] * 12, "."]):
+    for odd in (["The", "zz", "."], ["The", *["zz"] * 12], ["The", *["zz.z"] * 12, "."]):
         texts = docstrings.machine_texts("bigram", [long, odd] * 20, set())
-        assert not {"zz", "(zz"} & set(next(texts).split())
+        assert "zz" not in next(texts)
 
 
 def test_human_modules_are_never_used_to_fit_the_models(library: Path) -> None:
@@ -206,7 +206,7 @@ def test_the_build_does_not_depend_on_hash_seed_or_cache(library: Path) -> None:
 
 def test_a_change_of_the_recipe_raises_its_number(library: Path) -> None:
     """When this fails, `RECIPE` must go up, for caches and records hold other texts now."""
-    known = {2: "0abeeb919e3a4ea0"}
+    known = {3: "b3f3da3f3ab8f127"}
     assert known[docstrings.RECIPE] == SMALL.load().fingerprint[:16]
 
 

@@ -1,0 +1,31 @@
+# `make reproduce` and `make test` need nothing but Python 3.11+ and a package index.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/installed
+
+.PHONY: reproduce test tables lint clean
+
+reproduce: $(READY)
+	$(BIN)/lowrank-da reproduce
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term --cov-fail-under=90
+
+tables: $(READY)
+	$(BIN)/lowrank-da tables
+	$(BIN)/lowrank-da tables --lang ru
+	$(BIN)/python -m paper.readme
+	if command -v latexmk >/dev/null; then latexmk -cd -pdf -interaction=nonstopmode paper/main.tex; fi
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv paper/generated .coverage .pytest_cache .mypy_cache .ruff_cache
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
