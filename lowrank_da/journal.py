@@ -33,6 +33,7 @@ class Journal(pl.Callback):
         self.best_epoch, self.best_f1 = 0, -1.0
         self.curve: list[dict[str, float]] = []
         self.loss, self.texts = 0.0, 0
+        # Of training alone: judging a pass on *select* does not count.
         self.seconds, self.tokens, self.padded = 0.0, 0, 0
         self._since = self._saved = 0.0
         self._optimizer: dict[str, Any] | None = None
@@ -56,8 +57,7 @@ class Journal(pl.Callback):
     def save(self, trainer: pl.Trainer, classifier: Classifier) -> None:
         """Write the resume file."""
         self._settle()
-        self.seconds += time.perf_counter() - self._since
-        self._since = time.perf_counter()
+        self._stop_clock()
         kept = ("epoch", "batch", "step", "best", "best_epoch", "best_f1", "curve", "loss")
         state = {name: getattr(self, name) for name in kept}
         state |= {name: getattr(self, name) for name in ("texts", "seconds", "tokens", "padded")}
@@ -66,6 +66,11 @@ class Journal(pl.Callback):
         with atomic(self.path) as temporary:
             torch.save(state, temporary)
         self._saved = time.perf_counter()
+
+    def _stop_clock(self) -> None:
+        """Add the time since the clock was started, and start it again."""
+        now = time.perf_counter()
+        self.seconds, self._since = self.seconds + now - self._since, now
 
     def _settle(self) -> None:
         """Read the losses that are still on the device, all at once."""
@@ -99,10 +104,15 @@ class Journal(pl.Callback):
         if due and not trainer.is_last_batch:
             self.save(trainer, pl_module)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The pass is over: wait for the device, and stop the clock."""
+        self._settle()
+        self._stop_clock()
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Judge the pass on *select*: keep its weights if none was better."""
         assert isinstance(pl_module, Classifier)
-        self._settle()
+        self._since = time.perf_counter()
         f1 = float(pl_module.select_f1.compute())
         pl_module.select_f1.reset()
         self.epoch, self.batch = self.epoch + 1, 0
@@ -113,10 +123,6 @@ class Journal(pl.Callback):
             self.best, self.best_epoch, self.best_f1 = pl_module.trained_state(), self.epoch, f1
         if self.every < float("inf"):
             self.save(trainer, pl_module)
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop the clock."""
-        self.seconds += time.perf_counter() - self._since
 
 
 class Progress(pl.Callback):
