@@ -24,6 +24,8 @@ def canonical(value: Any) -> Any:
         body: dict[str, Any] = {"is": getattr(value, "name", type(value).__name__.lower())}
         for field in fields(value):
             own = getattr(value, field.name)
+            if field.type is float:
+                own = float(own)  # 8 and 8.0 are equal, so they have one key
             if field.default is MISSING or own != field.default:
                 body[field.name] = canonical(own)
         return body
@@ -96,8 +98,15 @@ class Experiment:
         for label in self.labels:
             if label not in corpus.labels:
                 raise UserError(f"label {label!r} is not among {', '.join(corpus.labels)}")
-        if self.learning_rate <= 0:
+        if len(self.classes) < 2:
+            raise UserError(f"labels={self.labels}: at least two classes are needed")
+        if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"learning_rate={self.learning_rate} must be above 0")
+        if self.batch_tokens < 1:
+            raise UserError(f"batch_tokens={self.batch_tokens} must be at least 1")
+        for name in ("warmup", "hidden_dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name}={getattr(self, name)} must be in [0, 1)")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -5,11 +5,14 @@ learning rate, dropout masks and batches from their number alone, so weights, op
 position are the whole state: a training that was killed ends as the unbroken one does.
 """
 
+import glob
 import pickle
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import pytorch_lightning as pl
 import torch
@@ -20,6 +23,36 @@ from lowrank_da.batches import Batch
 from lowrank_da.classifier import Classifier
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
+
+
+KEPT = (
+    *("epoch", "batch", "step", "best", "best_epoch", "best_f1", "curve", "loss"),
+    *("texts", "seconds", "tokens", "padded"),
+)
+"""The attributes of a journal that the resume file holds."""
+_DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    zlib.error,
+    BadZipFile,
+)
+"""What reading a damaged or foreign resume file raises."""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What `torch.save` wrote; it does not look at the checksums, so they are looked at here."""
+    with ZipFile(path) as archive:
+        changed = archive.testzip()
+    if changed is not None:
+        raise ValueError(f"{changed} has another checksum")
+    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return saved
 
 
 class Journal(pl.Callback):
@@ -45,27 +78,33 @@ class Journal(pl.Callback):
             return
         advice = "delete it to train this cell from the start"
         try:
-            saved = torch.load(self.path, map_location="cpu", weights_only=True)
-            trained, self._optimizer = saved.pop("trained"), saved.pop("optimizer")
-            self.__dict__.update(saved)
-        except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            saved = _read(self.path)
+            kept = {name: saved[name] for name in KEPT}
+            trained, optimizer = dict(saved["trained"]), dict(saved["optimizer"])
+        except _DAMAGE as error:
             cause = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
             raise UserError(f"{self.path}: damaged resume file ({cause}); {advice}") from error
         classifier.load_trained(trained, str(self.path))
+        self.__dict__.update(kept)
+        self._optimizer = optimizer
         classifier.step = self.step
 
     def save(self, trainer: pl.Trainer, classifier: Classifier) -> None:
         """Write the resume file."""
         self._settle()
         self._stop_clock()
-        kept = ("epoch", "batch", "step", "best", "best_epoch", "best_f1", "curve", "loss")
-        state = {name: getattr(self, name) for name in kept}
-        state |= {name: getattr(self, name) for name in ("texts", "seconds", "tokens", "padded")}
+        state = {name: getattr(self, name) for name in KEPT}
         state["trained"] = classifier.trained_state()
         state["optimizer"] = trainer.optimizers[0].state_dict()
         with atomic(self.path) as temporary:
             torch.save(state, temporary)
         self._saved = time.perf_counter()
+
+    def discard(self) -> None:
+        """Delete the resume file, and what a kill left of writing it."""
+        self.path.unlink(missing_ok=True)
+        for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.*"):
+            left.unlink()
 
     def _stop_clock(self) -> None:
         """Add the time since the clock was started, and start it again."""

@@ -17,6 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def _merge(weight: Tensor, lora_a: Tensor, lora_b: Tensor, scale: float) -> Tensor:
+    # Autocast would round W, A and B before adding them, and an update smaller than half a unit
+    # in the last place of a bf16 W would vanish: merge in the stored precision, round once after.
+    with torch.autocast(weight.device.type, enabled=False):
+        return torch.addmm(weight, lora_b, lora_a, alpha=scale)
+
+
 class _MergedLinear(torch.autograd.Function):
     """`x (W + s A B) + b`, with gradients for `x`, `A` and `B` only."""
 
@@ -30,9 +37,7 @@ class _MergedLinear(torch.autograd.Function):
         lora_b: Tensor,
         scale: float,
     ) -> Tensor:
-        # Merging in the stored precision and rounding once keeps updates smaller than half a
-        # unit in the last place of a bf16 W from vanishing.
-        merged = torch.addmm(weight, lora_b, lora_a, alpha=scale).to(x.dtype)
+        merged = _merge(weight, lora_a, lora_b, scale).to(x.dtype)
         ctx.save_for_backward(x, merged, lora_a, lora_b)
         ctx.scale = scale
         return functional.linear(x, merged, None if bias is None else bias.to(x.dtype))
@@ -42,7 +47,7 @@ class _MergedLinear(torch.autograd.Function):
         x, merged, lora_a, lora_b = ctx.saved_tensors
         grad = grads[0]
         grad_x = grad @ merged if ctx.needs_input_grad[0] else None
-        rows, grad_rows = x.flatten(0, -2), grad.flatten(0, -2)
+        rows, grad_rows = (t.reshape(-1, t.shape[-1]) for t in (x, grad))
         # dA^T = s (g B^T)^T x and dB^T = s g^T (x A): no d x k gradient is ever formed.
         grad_a = (grad_rows @ lora_b.to(grad.dtype)).T @ rows
         grad_b = grad_rows.T @ (rows @ lora_a.to(x.dtype).T)
@@ -76,7 +81,7 @@ class LoRALinear(nn.Module):
 
     def merged(self) -> Float[Tensor, "out in"]:
         """The one matrix that acts like the frozen map and its update together."""
-        return torch.addmm(self.weight, self.lora_B, self.lora_A, alpha=self.scale)
+        return _merge(self.weight, self.lora_A, self.lora_B, self.scale)
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """`x (W + sAB) + b`; with dropout in training, `xW + b + s drop(x)AB`."""

@@ -253,7 +253,7 @@ def _train(cell: Cell, folder: Path, root: Path, machine: Machine, every: float)
     with atomic(record.with_suffix(".safetensors")) as temporary:
         safetensors.torch.save_file(journal.best, temporary)
     done.save(folder)
-    journal.path.unlink(missing_ok=True)
+    journal.discard()
     return done
 
 
