@@ -17,7 +17,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.tree import DecisionTreeClassifier
 
-from lowrank_da import fetch
+from lowrank_da import fetch, train
+from lowrank_da.backbone import TINY
 from lowrank_da.corpora import outfox
 from lowrank_da.corpora.outfox import Outfox, clean
 from lowrank_da.corpus import (
@@ -31,6 +32,8 @@ from lowrank_da.corpus import (
     normalised,
 )
 from lowrank_da.errors import UserError
+from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.methods.lora import LoRA
 
 Row = dict[str, Any]
 WORDS = ["school", "phone", "teacher", "reason", "because", "people", "driving", "planet"]
@@ -370,3 +373,23 @@ def test_get_with_the_real_pins_gives_the_real_files(home: Home, tmp_path: Path)
         home.files[source.url.removeprefix("github:")] = content
     Outfox().get(tmp_path, "github")
     assert written(tmp_path) == rows
+
+
+@pytest.mark.data
+def test_a_training_on_the_real_essays(tmp_path: Path) -> None:
+    setting = Setting(
+        corpus=Outfox(),
+        backbone=TINY,
+        max_tokens=64,
+        epochs=1,
+        train_texts=4,
+        select_texts=2,
+        id_texts=2,
+    )
+    experiment = Experiment(setting=setting, method=LoRA(rank=2), learning_rate=1e-3)
+    cell = train.Cell("study", "real", "lora", experiment, seed=0)
+    (run,) = train.run([cell], tmp_path, tmp_path, train.machine("cpu"))
+    assert run.corpus_labels == ("chatGPT", "flan_t5", "davinci", "human")
+    assert run.result["corpus"]["texts"][TRAIN] == dict.fromkeys(run.labels, 4)
+    assert run.result["steps"] == 1
+    assert run.confusion(ID).sum() == 8

@@ -1,0 +1,230 @@
+"""classifier.py: schedule, clipping, loss, precision, and what Lightning does with them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+from tiny_models import BACKBONES, lora_layers, move_from_start, padded
+from torch import Tensor
+
+from lowrank_da.batches import Batch, Batches
+from lowrank_da.classifier import Classifier
+from lowrank_da.methods.full import Full
+from lowrank_da.methods.lora import LoRA
+
+CPU = torch.device("cpu")
+
+
+def classifier(steps: int = 10, weights: list[float] | None = None, **changes: Any) -> Classifier:
+    """Of the toy's four classes, on the tiny encoder."""
+    return Classifier(toy.experiment(**changes), 0, steps, weights)
+
+
+def batch() -> Batch:
+    """Four texts, one of each class."""
+    tokens, mask = padded(lengths=(9, 4, 6, 7))
+    return Batch(torch.arange(4), tokens, mask, torch.arange(4))
+
+
+class TestSchedule:
+    """Linear warm-up, linear decay."""
+
+    def test_values(self) -> None:
+        model = classifier(steps=10, learning_rate=1.0, warmup=0.4)
+        found = [model.learning_rate(step) for step in range(10)]
+        rising, falling = [1 / 4, 2 / 4, 3 / 4, 1], [6 / 7, 5 / 7, 4 / 7, 3 / 7, 2 / 7, 1 / 7]
+        assert found == pytest.approx(rising + falling)
+
+    def test_without_warm_up_it_only_falls(self) -> None:
+        model = classifier(steps=4, learning_rate=1.0, warmup=0.0)
+        assert [model.learning_rate(s) for s in range(4)] == pytest.approx([1, 3 / 4, 2 / 4, 1 / 4])
+
+    @settings(max_examples=25, deadline=None, derandomize=True)
+    @given(steps=st.integers(1, 300), warmup=st.floats(0, 1, exclude_max=True))
+    def test_never_above_the_rate_nor_down_to_zero(self, steps: int, warmup: float) -> None:
+        model = classifier(steps, warmup=warmup)
+        rates = [model.learning_rate(step) for step in range(steps)]
+        assert 0 < min(rates) <= max(rates) <= model.experiment.learning_rate
+        top = rates.index(max(rates))
+        assert rates[: top + 1] == sorted(rates[: top + 1])
+        assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+class Recorder(pl.Callback):
+    """The learning rate and the gradients' norm of each step, as the optimizer met them."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.norms: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(module, Classifier)
+        self.rates += {group["lr"] for group in trainer.optimizers[0].param_groups}
+        self.norms.append(total_norm(module))
+        module.step += 1
+
+
+def total_norm(model: Classifier) -> float:
+    """Euclidean norm of all gradients together."""
+    grads = [p.grad.flatten() for p in model.trained().values() if p.grad is not None]
+    return float(torch.cat(grads).norm())
+
+
+class Loader:
+    """Six equal batches."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter([batch()] * 6)
+
+
+def trainer(**more: Any) -> pl.Trainer:
+    """One quiet pass on the CPU."""
+    return pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+        **more,
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_follows_the_schedule_and_clips() -> None:
+    model = classifier(steps=6, learning_rate=0.01, warmup=0.5)
+    recorder = Recorder()
+    trainer(callbacks=[recorder], gradient_clip_val=0.01).fit(model, Loader())
+    assert recorder.rates == pytest.approx([model.learning_rate(step) for step in range(6)])
+    assert recorder.norms == pytest.approx([0.01] * 6, rel=1e-3)
+
+
+def test_clipping_equals_scaling_by_the_norm() -> None:
+    model = classifier()
+    model.training_step(batch(), 0).backward()
+    before = {name: p.grad.clone() for name, p in model.trained().items()}
+    norm = total_norm(model)
+    optimizer = model.configure_optimizers()
+    for bound in (None, 2 * norm):
+        model.configure_gradient_clipping(optimizer, bound)
+        assert all(torch.equal(p.grad, before[name]) for name, p in model.trained().items())
+    model.configure_gradient_clipping(optimizer, norm / 4)
+    for name, p in model.trained().items():
+        torch.testing.assert_close(p.grad, before[name] / 4, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 2.0, 4.0]])
+def test_loss_is_torchs_weighted_cross_entropy(weights: list[float] | None) -> None:
+    model = classifier(weights=weights)
+    one = batch()
+    chosen = None if weights is None else torch.tensor(weights)
+    wanted = torch.nn.CrossEntropyLoss(weight=chosen)(model(one.tokens, one.mask), one.labels)
+    torch.testing.assert_close(model.training_step(one, 0), wanted)
+    unweighted = torch.nn.CrossEntropyLoss()(model(one.tokens, one.mask), one.labels)
+    assert torch.equal(wanted, unweighted) == (weights is None)
+
+
+def test_only_matrices_are_decayed() -> None:
+    model = classifier(method=LoRA(), weight_decay=0.1, learning_rate=0.5)
+    optimizer = model.configure_optimizers()
+    decayed, others = optimizer.param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert {p.ndim for p in decayed["params"]} == {2}
+    assert {p.ndim for p in others["params"]} == {1}
+    ids = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(ids) == sorted(id(p) for p in model.trained().values())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_predictions_are_probabilities_by_position() -> None:
+    model = classifier()
+    made = Batches([[0, 9, 2], [0, 9, 9, 9, 2], [0, 7, 2]], [0, 0, 0], budget=10, pad=1)
+
+    class Once:
+        def __iter__(self) -> Iterator[Batch]:
+            return made.epoch()
+
+    outputs = trainer().predict(model, Once())
+    found = {int(i): p for index, rows in outputs for i, p in zip(index, rows, strict=True)}
+    assert sorted(found) == [0, 1, 2]
+    for i, row in found.items():
+        logits = model(torch.tensor([made.ids[i].tolist()]), None)
+        torch.testing.assert_close(row, logits.softmax(dim=-1)[0])
+
+
+def test_select_f1_is_scikit_learns() -> None:
+    model = classifier()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        model.head.out_proj.weight.normal_()
+    tokens = torch.randint(4, 260, (40, 8))
+    labels = torch.randint(0, 4, (40,))
+    predicted = model(tokens, None).argmax(dim=1)
+    for part in torch.arange(40).split(15):
+        model.validation_step(Batch(part, tokens[part], None, labels[part]), 0)
+    wanted = f1_score(labels, predicted, average="macro")
+    assert 0 < wanted < 1
+    assert float(model.select_f1.compute()) == pytest.approx(wanted)
+
+
+def logits_of(model: Classifier, tokens: Tensor, mask: Tensor) -> Tensor:
+    """In bf16 autocast, as trained."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found: Tensor = model(tokens, mask)
+    return found.float()
+
+
+@pytest.mark.parametrize("family", BACKBONES)
+def test_what_is_frozen_is_rounded_once_but_not_what_is_merged(family: str) -> None:
+    backbone = BACKBONES[family]
+    changes = {"setting": toy.setting(backbone=backbone), "method": LoRA(targets=("query",))}
+    model = classifier(**changes).eval()
+    move_from_start(model.encoder)
+    tokens, mask = padded(backbone)
+    wanted = model(tokens, mask)
+    model.fit_to(CPU, torch.bfloat16)
+    merged = {f"encoder.{name}.weight" for name in lora_layers(model.encoder)}
+    for name, p in model.named_parameters():
+        kept = p.requires_grad or name in merged
+        assert p.dtype == (torch.float32 if kept else torch.bfloat16), name
+    # Logits are about 0.02; two roundings of bf16 in a row are off by under 1 % of the largest.
+    found = logits_of(model, tokens, mask)
+    assert 0 < (found - wanted).abs().max() < 0.05 * wanted.abs().max()
+
+
+def test_full_fine_tuning_is_never_rounded() -> None:
+    model = classifier(method=Full())
+    model.fit_to(CPU, torch.bfloat16)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("changes", [{"hidden_dropout": 0.3}, {"attention_dropout": 0.3}])
+def test_dropout_changes_training_and_not_evaluation(changes: dict[str, float]) -> None:
+    model = classifier(**changes)
+    model.fit_to(CPU, torch.float32)
+    tokens, mask = padded()
+    model.train()
+    assert not torch.equal(model(tokens, mask), model(tokens, mask))
+    model.eval()
+    still = classifier().eval()
+    still.fit_to(CPU, torch.float32)
+    assert torch.equal(model(tokens, mask), still(tokens, mask))
+
+
+@pytest.mark.parametrize("family", BACKBONES)
+def test_logits_of_a_text_do_not_depend_on_its_batch(family: str) -> None:
+    backbone = BACKBONES[family]
+    model = classifier(setting=toy.setting(backbone=backbone)).eval()
+    model.fit_to(CPU, torch.float32)
+    tokens, mask = padded(backbone)
+    together = model(tokens, mask)
+    for row, kept in enumerate(mask):
+        alone = model(tokens[row, kept].unsqueeze(0), None)
+        torch.testing.assert_close(alone[0], together[row])
