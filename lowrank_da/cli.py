@@ -93,7 +93,8 @@ def tables(arguments: Arguments) -> None:
     from lowrank_da.study import Campaign
 
     here = checkout()
-    kept = [name for name in here.settings() if (here.results / arguments.study / name).is_dir()]
+    every = here.settings(arguments.study)
+    kept = [name for name in every if (here.results / arguments.study / name).is_dir()]
     for setting in [arguments.setting] if arguments.setting else kept:
         chosen = Campaign(here, arguments.study, setting)
         _tables(chosen, here.results, arguments.lang)

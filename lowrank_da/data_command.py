@@ -4,12 +4,16 @@ import logging
 import os
 import sys
 from dataclasses import replace
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
 from lowrank_da import corpora, discover, fetch
 from lowrank_da.corpus import DATA_VARIABLE, Corpus, corpus, data_home
 from lowrank_da.errors import UserError, unknown
+
+NOTES = 1000
+"""So many lines a corpus may say of itself before any is shown."""
 
 
 def _state(of: Corpus, folder: Path) -> str:
@@ -68,7 +72,8 @@ def get(name: str, accept_sha256: str | None = None) -> None:
 def check(name: str, allow_partial: bool = False) -> None:
     """Load a corpus with all its checks and print texts per role and class, and the fingerprint.
 
-    What the recipe says about itself while loading (texts left out) goes to standard error.
+    What the recipe says about itself while loading (texts left out) goes to standard error, once
+    it is loaded: a bad corpus gets the error's one line alone.
     Raises `UserError` as the corpus does, or when `allow_partial` means nothing to it.
     """
     one = corpus(name)
@@ -77,7 +82,8 @@ def check(name: str, allow_partial: bool = False) -> None:
             raise UserError(f"corpus {name} has no partial form; leave out --allow-partial")
         options: dict[str, Any] = {"allow_partial": True}
         one = replace(one, **options)  # type: ignore[type-var]
-    notes, handler = logging.getLogger("lowrank_da.corpora"), logging.StreamHandler(sys.stderr)
+    notes = logging.getLogger("lowrank_da.corpora")
+    handler = MemoryHandler(NOTES, logging.CRITICAL, logging.StreamHandler(sys.stderr))
     before = notes.level
     notes.addHandler(handler)
     notes.setLevel(logging.INFO)
@@ -86,6 +92,7 @@ def check(name: str, allow_partial: bool = False) -> None:
     finally:
         notes.removeHandler(handler)
         notes.setLevel(before)
+    handler.flush()
     width = max(len(role) for role in splits.roles)
     for role in splits.roles:
         counts = splits.counts(role)

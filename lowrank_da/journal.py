@@ -24,7 +24,6 @@ from lowrank_da.classifier import Classifier
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 
-
 KEPT = (
     *("epoch", "batch", "step", "best", "best_epoch", "best_f1", "curve", "loss"),
     *("texts", "seconds", "tokens", "padded"),
@@ -48,9 +47,8 @@ _DAMAGE = (
 def _read(path: Path) -> dict[str, Any]:
     """What `torch.save` wrote; it does not look at the checksums, so they are looked at here."""
     with ZipFile(path) as archive:
-        changed = archive.testzip()
-    if changed is not None:
-        raise ValueError(f"{changed} has another checksum")
+        if archive.testzip() is not None:
+            raise ValueError("its checksums are wrong")
     saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return saved
 

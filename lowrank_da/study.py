@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from lowrank_da import coupling, discover, reference, train
 from lowrank_da.corpus import ID, SELECT
@@ -66,14 +66,15 @@ class Checkout:
             raise unknown("study", name, self.studies())
         return cast(Study, discover.find(self.package, name, "study"))
 
-    def settings(self) -> dict[str, Setting]:
-        """Every setting by name."""
-        module = discover.find(self.package, "settings", "module")
-        return {name: s for name, s in vars(module).items() if isinstance(s, Setting)}
+    def settings(self, study: str | None = None) -> dict[str, Setting]:
+        """Every setting of `settings.py` by name, and those that the study itself defines."""
+        modules: list[Any] = [discover.find(self.package, "settings", "module")]
+        modules += [self.study(study)] if study else []
+        return {name: s for m in modules for name, s in vars(m).items() if isinstance(s, Setting)}
 
-    def setting(self, name: str) -> Setting:
+    def setting(self, name: str, study: str | None = None) -> Setting:
         """The setting of that name; `UserError` names the nearest one."""
-        known = self.settings()
+        known = self.settings(study)
         if name not in known:
             raise unknown("setting", name, known)
         return known[name]
@@ -89,7 +90,7 @@ class Campaign:
 
     def __init__(self, checkout: Checkout, study: str, setting: str) -> None:
         self.checkout, self.study_name, self.setting_name = checkout, study, setting
-        self.study, self.setting = checkout.study(study), checkout.setting(setting)
+        self.study, self.setting = checkout.study(study), checkout.setting(setting, study)
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -122,15 +122,16 @@ def prepare(setting: Setting) -> Prepared:
 
 
 class _Epochs:
-    """Lightning's view of the training batches: each pass is the next epoch."""
+    """Lightning's view of the training batches: each pass starts where the journal stands.
 
-    def __init__(self, batches: Batches, seed: int, epoch: int, first: int) -> None:
-        self.batches, self.seed, self.epoch, self.first = batches, seed, epoch, first
+    The place is read with the first batch, for Lightning also makes iterators that it never uses.
+    """
+
+    def __init__(self, batches: Batches, seed: int, journal: Journal) -> None:
+        self.batches, self.seed, self.journal = batches, seed, journal
 
     def __iter__(self) -> Iterator[Batch]:
-        epoch, first = self.epoch, self.first
-        self.epoch, self.first = epoch + 1, 0
-        return self.batches.epoch(self.seed, epoch, first)
+        yield from self.batches.epoch(self.seed, self.journal.epoch, self.journal.batch)
 
 
 class _Once:
@@ -199,7 +200,7 @@ def _train(cell: Cell, folder: Path, root: Path, machine: Machine, every: float)
     if journal.epoch < experiment.setting.epochs:
         trainer.fit(
             classifier,
-            _Epochs(batches, seed, journal.epoch, journal.batch),
+            _Epochs(batches, seed, journal),
             _Once(data.batches(SELECT, experiment)),
         )
     classifier.load_trained(journal.best, str(journal.path))
