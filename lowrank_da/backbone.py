@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lowrank_da.corpus import cache_home
 from lowrank_da.errors import UserError, unknown
+from lowrank_da.fetch import ACCEPTED, accepted_hashes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
 
-ACCEPTED = "model.sha256"
-"""The file beside fetched weights that holds their accepted SHA-256."""
+WEIGHTS = "model.safetensors"
+"""The weights' file in a backbone's folder."""
 
 Map = Literal["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
 ATTENTION: tuple[Map, ...] = ("query", "key", "value", "attention_output")
@@ -53,7 +54,7 @@ class Backbone:
     pooling: Literal["first", "mean"]
     """`first`: the first token's state; `mean`: the mean over the real tokens."""
     sha256: str | None = None
-    """Of `model.safetensors`; None: no public pin is known, see `pin`."""
+    """Of the weights; None: no public pin is known, see `pin`."""
     package: str | None = None
     """The installed package whose `model` folder holds the files; None: the cache."""
     random: bool = False
@@ -92,7 +93,7 @@ class Backbone:
         """Where config, tokenizer and weights lie; `UserError` when they do not."""
         if self.package is None:
             path = cache_home() / "backbones" / self.name
-            if not (path / "model.safetensors").is_file():
+            if not (path / WEIGHTS).is_file():
                 raise UserError(
                     f"backbone {self.name} is not in {path};"
                     f" fetch it with `lowrank-da data get {self.name}`"
@@ -111,10 +112,14 @@ class Backbone:
 
         `lowrank-da data get` writes the accepted one beside the weights.
         """
-        accepted = self.folder() / ACCEPTED
-        if self.sha256 is None and not accepted.is_file():
-            raise UserError(f"{accepted} is missing; run `lowrank-da data get {self.name}` again")
-        return self.sha256 or accepted.read_text().strip()
+        folder = self.folder()
+        accepted = self.sha256 or accepted_hashes(folder).get(WEIGHTS)
+        if accepted is None:
+            raise UserError(
+                f"{folder / ACCEPTED} names no {WEIGHTS};"
+                f" run `lowrank-da data get {self.name}` again"
+            )
+        return accepted
 
     def config(self) -> "PretrainedConfig":
         """The transformers configuration that these facts describe."""
@@ -155,7 +160,7 @@ class Backbone:
                 config, add_pooling_layer=False
             )
         if not self.random:
-            path = self.folder() / "model.safetensors"
+            path = self.folder() / WEIGHTS
             refuse_other_hash(path, self.pin())
             try:
                 weights = safetensors.torch.load_file(path)

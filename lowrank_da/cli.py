@@ -10,7 +10,8 @@ from lowrank_da import discover
 from lowrank_da.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from lowrank_da.study import Campaign, Checkout
+    from lowrank_da.campaign import Campaign
+    from lowrank_da.study import Checkout
 
 Arguments = argparse.Namespace
 
@@ -30,7 +31,7 @@ def checkout() -> "Checkout":
 
 def campaign(arguments: Arguments) -> "Campaign":
     """The study in the setting that the command names."""
-    from lowrank_da.study import Campaign
+    from lowrank_da.campaign import Campaign
 
     return Campaign(checkout(), arguments.study, arguments.setting)
 
@@ -57,21 +58,26 @@ def list_things(arguments: Arguments) -> None:
 def run(arguments: Arguments) -> None:
     """Train one arm, or one learning-rate trial, under one seed."""
     from lowrank_da import train
+    from lowrank_da.reference import TfIdf
 
     here = campaign(arguments)
     machine = train.machine(arguments.device, arguments.precision)
+    name, seed = arguments.name, arguments.seed
     trials = {cell.name: cell for cells in here.trial_cells().values() for cell in cells}
-    if arguments.name in trials:
-        done = train.run([trials[arguments.name]], here.checkout.runs, here.checkout.root, machine)
+    untuned = here.untuned_arms()
+    if name not in untuned and name not in trials:
+        raise unknown("experiment", name, [*untuned, *trials])
+    fixed = name in trials or isinstance(untuned[name], TfIdf)
+    if seed < 0 or (fixed and seed != 0):
+        raise UserError(f"--seed {seed}: {name} takes {'seed 0 alone' if fixed else '0 or more'}")
+    if name in trials:
+        (done,) = train.run([trials[name]], here.checkout.runs, here.checkout.root, machine)
     else:
-        if arguments.name not in here.arm_names():
-            raise unknown("experiment", arguments.name, [*here.arm_names(), *trials])
-        arms = here.study.arms(here.setting, here.rates(machine))
-        done = [here.run_arm(arguments.name, arms[arguments.name], arguments.seed, machine)]
-    for record in done:
-        for role, numbers in record.result["splits"].items():
-            print(f"{record.name} on {role}: macro-F1 {numbers['macro_f1']:.4f}")
-        print(record.path(here.checkout.runs))
+        arms = untuned if fixed else here.tuned_arms(machine)
+        done = here.run_arm(name, arms[name], seed, machine)
+    for role, numbers in done.result["splits"].items():
+        print(f"{done.name} on {role}: macro-F1 {numbers['macro_f1']:.4f}")
+    print(done.path(here.checkout.runs))
 
 
 def reproduce(arguments: Arguments) -> None:
@@ -80,9 +86,10 @@ def reproduce(arguments: Arguments) -> None:
 
     here = campaign(arguments)
     machine = train.machine(arguments.device, arguments.precision)
-    seeds = range(arguments.seeds) if arguments.seeds else here.seeds
-    here.run(machine, tuple(seeds))
-    _tables(here, here.checkout.runs, arguments.lang)
+    if arguments.seeds is not None and arguments.seeds < 1:
+        raise UserError(f"--seeds {arguments.seeds}: at least one seed is needed")
+    here.run(machine, tuple(range(arguments.seeds)) if arguments.seeds else here.seeds)
+    _tables(here.checkout, here.checkout.runs, here.study_name, here.setting_name, arguments.lang)
     print("Against the kept records:")
     for line in here.difference():
         print(f"  {line}")
@@ -90,44 +97,35 @@ def reproduce(arguments: Arguments) -> None:
 
 def tables(arguments: Arguments) -> None:
     """Write and print the tables of the kept records; nothing is trained."""
-    from lowrank_da.study import Campaign
-
     here = checkout()
     every = here.settings(arguments.study)
     kept = [name for name in every if (here.results / arguments.study / name).is_dir()]
     for setting in [arguments.setting] if arguments.setting else kept:
-        chosen = Campaign(here, arguments.study, setting)
-        _tables(chosen, here.results, arguments.lang)
+        here.setting(setting, arguments.study)
+        _tables(here, here.results, arguments.study, setting, arguments.lang)
 
 
-def _tables(here: "Campaign", records: Path, lang: str) -> None:
+def _tables(here: "Checkout", records: Path, study: str, setting: str, lang: str) -> None:
     from paper import build
 
-    out = here.checkout.root / "paper" / "generated"
-    print(build.write_all(records, here.study_name, here.setting_name, lang, out))
-    print(f"written below {out / here.setting_name}")
+    out = here.root / "paper" / "generated"
+    print(build.write_all(records, study, setting, lang, out))
+    print(f"written below {out / study / setting}")
 
 
 def keep(arguments: Arguments) -> None:
     """Copy a study's clean records from runs/ to experiments/results/."""
-    for path in campaign(arguments).keep():
+    copied, left = campaign(arguments).keep()
+    for path in copied:
         print(path)
+    for name in left:
+        print(f"left: {name} is from a changed tree or of another experiment")
 
 
 def status(arguments: Arguments) -> None:
-    """Which cells of a study have a record, kept or fresh."""
-    from lowrank_da.run import record_path
-
-    here = campaign(arguments)
-    cells = [(c.name, 0) for cells in here.trial_cells().values() for c in cells]
-    cells += [(name, seed) for name in here.arm_names() for seed in here.seeds]
-    for name, seed in cells:
-        where = [
-            word
-            for word, folder in (("kept", here.checkout.results), ("fresh", here.checkout.runs))
-            if record_path(folder, here.study_name, here.setting_name, name, seed).exists()
-        ]
-        print(f"{name} seed {seed}: {', '.join(where) or 'missing'}")
+    """Which records of a study are there, kept or fresh."""
+    for line in campaign(arguments).status():
+        print(line)
 
 
 def data(arguments: Arguments) -> None:

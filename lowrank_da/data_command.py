@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lowrank_da import corpora, discover, fetch
+from lowrank_da.backbone import BACKBONES, WEIGHTS, Backbone, refuse_other_hash
 from lowrank_da.corpus import DATA_VARIABLE, Corpus, corpus, data_home
 from lowrank_da.errors import UserError, unknown
 
@@ -23,6 +24,29 @@ def _state(of: Corpus, folder: Path) -> str:
     return f"present in {folder}" if there else f"missing, goes to {folder}"
 
 
+def _origin(of: Backbone) -> str:
+    """Where a backbone comes from, in words."""
+    if of.random:
+        return "random weights under a fixed seed, made when they are loaded"
+    if of.package:
+        return f"comes with the package {of.package.replace('_', '-')}"
+    return f"fetched from {fetch.BACKBONES[of.name][-1].address.rpartition('/')[0]}"
+
+
+def _backbone_state(of: Backbone) -> str:
+    if of.random:
+        return "nothing to fetch"
+    try:
+        folder = of.folder()
+    except UserError as error:
+        return f"missing: {error}"
+    return f"{'present' if (folder / WEIGHTS).is_file() else 'missing'} in {folder}"
+
+
+def _names() -> list[str]:
+    return [*discover.names(corpora.__name__), *BACKBONES]
+
+
 def _make_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,7 +57,10 @@ def _make_writable(folder: Path) -> None:
 
 
 def list_data() -> None:
-    """Print each corpus with its licence and whether its files are there; no text is read."""
+    """Print each corpus with its licence, each backbone with its origin, and whether it is there.
+
+    No text and no weights are read.
+    """
     home = data_home()
     for name in discover.names(corpora.__name__):
         one = corpus(name)
@@ -44,21 +71,29 @@ def list_data() -> None:
         if len(one.sources) > 1:
             others = ", ".join(f"{name}/{source}" for source in one.sources)
             print(f"    sources  {others}")
+    for name, encoder in BACKBONES.items():
+        print(f"{name}: backbone, {encoder.layers} layers, {encoder.width} wide")
+        print(f"    origin   {_origin(encoder)}")
+        print(f"    files    {_backbone_state(encoder)}")
 
 
 def get(name: str, accept_sha256: str | None = None) -> None:
     """Fetch a corpus, `<corpus>` or `<corpus>/<source>`, or a backbone, and say where it lies.
 
     `accept_sha256`: accepted hashes of files that no pin vouches for, comma-separated. Raises
-    `UserError` for an unknown name, for a corpus with nothing to fetch, and as `fetch.fetch`.
+    `UserError` for an unknown name, for a corpus with nothing to fetch, for a backbone whose
+    package is not installed, and as `fetch.fetch`.
     """
     if name in fetch.BACKBONES:
         print(f"{name}: in {fetch.fetch_backbone(name, accept_sha256=accept_sha256)}")
         return
-    known = discover.names(corpora.__name__)
+    if name in BACKBONES:
+        where = "" if BACKBONES[name].random else f", in {BACKBONES[name].folder()}"
+        print(f"{name}: nothing to fetch: {_origin(BACKBONES[name])}{where}")
+        return
     plain, _, source = name.partition("/")
-    if plain not in known:
-        raise unknown("corpus or backbone", plain, [*known, *fetch.BACKBONES])
+    if plain not in discover.names(corpora.__name__):
+        raise unknown("corpus or backbone", plain, _names())
     one = corpus(plain)
     if source and source not in one.sources:
         raise unknown(f"source of {plain}", source, one.sources)
@@ -70,11 +105,36 @@ def get(name: str, accept_sha256: str | None = None) -> None:
 
 
 def check(name: str, allow_partial: bool = False) -> None:
+    """Check a corpus or a backbone: read it, and raise `UserError` when it is missing or damaged.
+
+    Also raises `UserError` for an unknown name, and when `allow_partial` means nothing to it.
+    """
+    if name in BACKBONES:
+        if allow_partial:
+            raise UserError(f"backbone {name} has no partial form; leave out --allow-partial")
+        _check_backbone(BACKBONES[name])
+        return
+    if name not in discover.names(corpora.__name__):
+        raise unknown("corpus or backbone", name, _names())
+    _check_corpus(name, allow_partial)
+
+
+def _check_backbone(one: Backbone) -> None:
+    """Compare the weights, and every file whose hash was accepted, with that hash."""
+    if one.random:
+        print(f"{one.name}: nothing to check: {_origin(one)}")
+        return
+    folder = one.folder()
+    for file, sha256 in (fetch.accepted_hashes(folder) | {WEIGHTS: one.pin()}).items():
+        refuse_other_hash(folder / file, sha256)
+        print(f"{folder / file}: present, with the pinned SHA-256 {sha256}")
+
+
+def _check_corpus(name: str, allow_partial: bool) -> None:
     """Load a corpus with all its checks and print texts per role and class, and the fingerprint.
 
     What the recipe says about itself while loading (texts left out) goes to standard error, once
     it is loaded: a bad corpus gets the error's one line alone.
-    Raises `UserError` as the corpus does, or when `allow_partial` means nothing to it.
     """
     one = corpus(name)
     if allow_partial:

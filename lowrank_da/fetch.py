@@ -2,13 +2,15 @@
 
 A download grows in `<path>.part`. When it breaks off, the part stays and the next run asks for the
 rest (HTTP Range). Only a complete file with the pinned hash gets its name. A file whose pin is not
-known is refused with its size and SHA-256, until that very hash is accepted by the caller.
+known is refused with its size and SHA-256, until that very hash is accepted by the caller; it is
+then written down in `SHA256SUMS` beside the files and is the pin from there on.
 """
 
 import errno
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import ssl
 import sys
@@ -16,17 +18,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from lowrank_da.backbone import ACCEPTED
 from lowrank_da.corpus import cache_home
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.files import atomic
 
+ACCEPTED = "SHA256SUMS"
+"""The file beside fetched ones that holds the accepted hashes, as `sha256sum` writes them."""
 HOMES = {
     "github": "https://raw.githubusercontent.com",
     "huggingface": "https://huggingface.co",
@@ -68,7 +71,7 @@ class Source:
 class UnpinnedError(UserError):
     """A complete file that no pin vouches for: the reader must decide."""
 
-    def __init__(self, source: Source, size: int, sha256: str) -> None:
+    def __init__(self, source: Source, file: Path, size: int, sha256: str) -> None:
         reported = source.reported_sha256
         self.sha256 = sha256
         self.facts = f"{source.path}: {size} bytes, SHA-256 {sha256}"
@@ -76,8 +79,8 @@ class UnpinnedError(UserError):
             same = "the same" if reported == sha256 else reported
             self.facts += f" (reported elsewhere, unconfirmed: {same})"
         super().__init__(
-            f"{self.facts}; no pin is known:"
-            f" if you trust it, run again with --accept-sha256 {sha256}"
+            f"{self.facts}; no pin is known: delete {file},"
+            f" or if you trust it, run again with --accept-sha256 {sha256}"
         )
 
 
@@ -106,7 +109,7 @@ def _check(source: Source, file: Path, accepted: frozenset[str]) -> None:
                 " run again, and if it happens again the public file has changed"
             )
     if not source.pinned and sha256 not in accepted:
-        raise UnpinnedError(source, size, sha256)
+        raise UnpinnedError(source, file, size, sha256)
 
 
 def _total(response: http.client.HTTPResponse, have: int) -> int | None:
@@ -187,6 +190,32 @@ def _download(source: Source, part: Path) -> None:
         raise UserError(f"cannot write {part} ({error.strerror or error})") from error
 
 
+def accepted_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 by path of the files in `folder` that were accepted without a public pin.
+
+    Raises `UserError` when the list cannot be read.
+    """
+    path = folder / ACCEPTED
+    try:
+        lines = path.read_text().splitlines() if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); delete it and fetch again") from error
+    matches = [re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line) for line in lines]
+    if None in matches:
+        raise UserError(
+            f"{path}, line {matches.index(None) + 1}: not a SHA-256 and a file;"
+            " delete it and fetch again"
+        )
+    return {match[2]: match[1] for match in matches if match}
+
+
+def _accept(source: Source, file: Path, folder: Path) -> None:
+    """Write the hash of a file without public pin down, for every later look at it."""
+    known = accepted_hashes(folder) | {source.path: _hashes(file)[1]}
+    with atomic(folder / ACCEPTED) as temporary:
+        temporary.write_text("".join(f"{known[path]}  {path}\n" for path in sorted(known)))
+
+
 def fetch(source: Source, folder: Path, *, accept_sha256: str | None = None) -> Path:
     """The file of `source` below `folder`, downloaded unless it is there already and right.
 
@@ -197,9 +226,13 @@ def fetch(source: Source, folder: Path, *, accept_sha256: str | None = None) -> 
     accepted = frozenset((accept_sha256 or "").lower().replace(" ", "").split(","))
     target = folder / source.path
     part = target.with_name(f"{target.name}.part")
+    if not source.pinned:
+        source = replace(source, sha256=accepted_hashes(folder).get(source.path))
     if target.is_file():
         if not source.pinned:
-            return target  # it was accepted when it came
+            _check(source, target, accepted)
+            _accept(source, target, folder)
+            return target
         with suppress(UserError):
             _check(source, target, accepted)
             return target
@@ -215,6 +248,8 @@ def fetch(source: Source, folder: Path, *, accept_sha256: str | None = None) -> 
     except UserError:
         part.unlink()
         raise
+    if not source.pinned:
+        _accept(source, part, folder)
     os.replace(part, target)
     return target
 
@@ -235,8 +270,8 @@ def fetch_all(
             print(error.facts)
         hashes = ",".join(error.sha256 for error in refused)
         raise UserError(
-            f"no pin is known for {len(refused)} files of {folder.name}, listed above;"
-            f" if you trust them, run again with --accept-sha256 {hashes}"
+            f"no pin is known for {len(refused)} files of {folder.name}, listed above:"
+            f" delete {folder}, or if you trust them, run again with --accept-sha256 {hashes}"
         )
     return files
 
@@ -272,6 +307,4 @@ def fetch_backbone(name: str, *, accept_sha256: str | None = None) -> Path:
         raise unknown("backbone to fetch", name, BACKBONES)
     folder = cache_home() / "backbones" / name
     fetch_all(BACKBONES[name], folder, accept_sha256=accept_sha256)
-    with atomic(folder / ACCEPTED) as temporary:
-        temporary.write_text(_hashes(folder / "model.safetensors")[1] + "\n")
     return folder

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from lowrank_da.errors import UserError
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 
 class atomic:  # noqa: N801 - reads as a verb: `with atomic(path) as temporary`
     """Write beside `path`, then rename over it; on any error nothing is left behind.
 
-    A full disk raises `UserError` in one line.
+    A folder that cannot be written, and a full disk, raise `UserError` in one line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,7 +24,7 @@ class atomic:  # noqa: N801 - reads as a verb: `with atomic(path) as temporary`
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
         except OSError as error:
-            raise UserError(f"cannot write {self.path} ({error.strerror})") from error
+            raise self._refusal(error) from error
         os.close(handle)
         os.chmod(name, 0o644)
         self.temporary = Path(name)
@@ -33,5 +35,10 @@ class atomic:  # noqa: N801 - reads as a verb: `with atomic(path) as temporary`
             os.replace(self.temporary, self.path)
             return
         self.temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise UserError(f"no space left on the disk for {self.path}; free some and run again")
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise self._refusal(error)
+
+    def _refusal(self, error: OSError) -> UserError:
+        if error.errno in _FULL:
+            return UserError(f"no space left on the disk for {self.path}; free some and run again")
+        return UserError(f"cannot write {self.path} ({error.strerror})")

@@ -6,6 +6,7 @@ position are the whole state: a training that was killed ends as the unbroken on
 """
 
 import glob
+import io
 import pickle
 import sys
 import time
@@ -94,9 +95,12 @@ class Journal(pl.Callback):
         state = {name: getattr(self, name) for name in KEPT}
         state["trained"] = classifier.trained_state()
         state["optimizer"] = trainer.optimizers[0].state_dict()
+        # By way of memory: torch itself reports a full disk as an error of another kind.
+        content = io.BytesIO()
+        torch.save(state, content)
         with atomic(self.path) as temporary:
-            torch.save(state, temporary)
-        self._saved = time.perf_counter()
+            temporary.write_bytes(content.getbuffer())
+        self._since = self._saved = time.perf_counter()
 
     def discard(self) -> None:
         """Delete the resume file, and what a kill left of writing it."""

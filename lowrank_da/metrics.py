@@ -8,7 +8,7 @@ through its pattern (true class, predicted classes), so drawing texts with repla
 a multinomial draw over the distinct patterns, which is what is drawn here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -65,6 +65,14 @@ def accuracy(confusion: Counts) -> Value:
     return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
 
 
+# Class weights
+
+
+def class_weights(counts: Mapping[str, int]) -> dict[str, float]:
+    """Weights n / (K n_c), so that all classes weigh the same together (thesis, table 2)."""
+    return {label: sum(counts.values()) / (len(counts) * n) for label, n in counts.items()}
+
+
 # Ranking
 
 
@@ -103,16 +111,15 @@ def tpr_at_fpr(
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A two-sided interval, both ends included."""
+    """A two-sided interval, both ends included; the ends have the shape of the statistic."""
 
-    low: float
-    high: float
+    low: Value
+    high: Value
 
 
 def _percentiles(values: NDArray[np.float64], level: float) -> Interval:
     tail = (1 - level) / 2
-    low, high = np.nanquantile(values, [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    return Interval(*np.nanquantile(values, [tail, 1 - tail], axis=0))
 
 
 def interval(
@@ -132,22 +139,6 @@ def interval(
     draws = (rng.integers(n, size=n) for _ in range(resamples))
     values = [statistic(*(column[index] for column in columns)) for index in draws]
     return _percentiles(np.array(values), level)
-
-
-def confusion_interval(
-    confusion: Counts,
-    statistic: Statistic,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap interval over texts of a statistic of one (k, k) confusion matrix.
-
-    A matrix without a single error gives an interval of length zero: nothing was seen to vary.
-    """
-    n = int(confusion.sum())
-    draws = np.random.default_rng(seed).multinomial(n, confusion.ravel() / n, size=resamples)
-    return _percentiles(statistic(draws.reshape(-1, *confusion.shape)), level)
 
 
 def bootstrap_confusions(
@@ -177,7 +168,8 @@ def mean_interval(
     """Percentile bootstrap interval over texts of the mean of `statistic` over seeds.
 
     `predicted` is (S, n), one row a seed; texts are resampled once for all seeds. It says how far
-    the mean would move on other texts, not on other seeds: see `mean_and_spread`.
+    the mean would move on other texts, not on other seeds: see `mean_and_spread`. Predictions
+    without a single error give an interval of length zero: nothing was seen to vary.
     """
     stacks = bootstrap_confusions(true, predicted, classes, resamples, seed)
     return _percentiles(statistic(stacks).mean(axis=1), level)
@@ -201,14 +193,6 @@ def chance_macro_f1(classes: int) -> float:
     the majority class and uniform guessing.
     """
     return 1 / classes
-
-
-def above_chance(
-    confusion: Counts, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
-) -> bool:
-    """Whether the whole bootstrap interval of macro-F1 lies above `chance_macro_f1`."""
-    own = confusion_interval(confusion, macro_f1, resamples, level, seed)
-    return own.low > chance_macro_f1(len(confusion))
 
 
 # Paired tests

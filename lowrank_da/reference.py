@@ -14,7 +14,7 @@ import numpy as np
 from lowrank_da import provenance
 from lowrank_da.corpus import TRAIN, Splits, splits
 from lowrank_da.experiment import Setting, canonical, key_of
-from lowrank_da.run import Predictions, Run, score
+from lowrank_da.run import Predictions, Run, finished, record_path, score
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,20 @@ class TfIdf:
 
 
 def run(reference: TfIdf, study: str, setting: str, name: str, folder: Path, root: Path) -> Run:
-    """Fit, predict and save the record; it has no randomness, so its seed is 0."""
+    """The finished record, or fit, predict and save one; nothing is random, so the seed is 0."""
     corpus = reference.setting.corpus
     texts = splits(corpus).take(reference.setting.texts)
+    path = record_path(folder, study, setting, name, 0)
+    record = finished(path, reference.key, texts.fingerprint)
+    if record is not None:
+        return record
+    made_by = provenance.made_by(
+        root,
+        fingerprint=texts.fingerprint,
+        corpus_versions=corpus.versions(),
+        precision="64-true",
+        device="cpu",
+    )
     start = time.perf_counter()
     predicted = reference.predict(texts)
     seconds = time.perf_counter() - start
@@ -71,13 +82,7 @@ def run(reference: TfIdf, study: str, setting: str, name: str, folder: Path, roo
             "corpus": texts.summary(labels),
         },
         measured={"train_seconds": seconds, "seconds": seconds},
-        made_by=provenance.made_by(
-            root,
-            fingerprint=texts.fingerprint,
-            corpus_versions=corpus.versions(),
-            precision="64-true",
-            device="cpu",
-        ),
+        made_by=made_by,
         predictions=predictions,
     )
     done.save(folder)

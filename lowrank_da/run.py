@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowrank_da import metrics
-from lowrank_da.corpus import Example
+from lowrank_da.corpus import Corpus, Example
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 
@@ -194,7 +194,7 @@ class Run:
             }
             run = cls(**identity, **sections, predictions=predictions)
             for role in run.result["splits"]:
-                own = score(run.predictions[role], run.labels, run.corpus_labels, "human")
+                own = score(run.predictions[role], run.labels, run.corpus_labels, Corpus.human)
                 if not _agree(own, run.result["splits"][role]):
                     raise UserError(f"{path}: its numbers on {role} do not follow from its .npz")
         except FileNotFoundError as error:
@@ -207,6 +207,14 @@ class Run:
 def record_path(folder: Path, study: str, setting: str, name: str, seed: int) -> Path:
     """`<folder>/<study>/<setting>/<name>--seed<n>.json`; a name may hold one level of folders."""
     return folder / study / setting / f"{name}--seed{seed}.json"
+
+
+def finished(path: Path, key: str, fingerprint: str) -> Run | None:
+    """The record at `path`, if it is there and of this experiment on these texts."""
+    if not path.exists():
+        return None
+    record = Run.load(path)
+    return record if (record.key, record.fingerprint) == (key, fingerprint) else None
 
 
 def load_all(folder: Path, study: str, setting: str) -> dict[str, list[Run]]:

@@ -20,7 +20,7 @@ import pytorch_lightning as pl
 import safetensors.torch
 import torch
 
-from lowrank_da import cost, provenance
+from lowrank_da import cost, metrics, provenance
 from lowrank_da.batches import Batch, Batches
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpus import SELECT, TRAIN, Splits, splits
@@ -28,7 +28,7 @@ from lowrank_da.errors import UserError, unknown
 from lowrank_da.experiment import Experiment, Setting, canonical
 from lowrank_da.files import atomic
 from lowrank_da.journal import Journal, Progress
-from lowrank_da.run import Predictions, Run, record_path, score
+from lowrank_da.run import Predictions, Run, finished, record_path, score
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -44,6 +44,10 @@ class Cell:
     seed: int
     select_only: bool = False
     """A trial: its record holds *select* and nothing that it could be tuned on by mistake."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed} must be 0 or more")
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,10 @@ def machine(device: str = "auto", precision: str = "auto") -> Machine:
     if precision not in ("auto", "bf16", "fp32"):
         raise unknown("precision", precision, ("auto", "bf16", "fp32"))
     if precision == "auto":
-        has = chosen == "cuda" or provenance.cpu_flags() & {"avx512_bf16", "amx_bf16"}
+        if chosen == "cuda":
+            has = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            has = bool(provenance.cpu_flags() & {"avx512_bf16", "amx_bf16"})
         precision = "bf16" if has else "fp32"
     return Machine(torch.device(chosen), {"bf16": "bf16-mixed", "fp32": "32-true"}[precision])
 
@@ -158,51 +165,50 @@ def run(
     `resume_seconds` of training and at every epoch's end.
     """
     return [
-        finished(cell, folder) or _train(cell, folder, root, machine, resume_seconds)
+        _finished(cell, folder) or _train(cell, folder, root, machine, resume_seconds)
         for cell in cells
     ]
 
 
-def finished(cell: Cell, folder: Path) -> Run | None:
-    """The cell's record, if it is there and still belongs to this experiment and these texts."""
+def _finished(cell: Cell, folder: Path) -> Run | None:
     path = record_path(folder, cell.study, cell.setting, cell.name, cell.seed)
-    if not path.exists():
-        return None
-    record = Run.load(path)
-    texts = prepare(cell.experiment.setting).splits.fingerprint
-    return record if (record.key, record.fingerprint) == (cell.experiment.key, texts) else None
+    texts = prepare(cell.experiment.setting).splits
+    return finished(path, cell.experiment.key, texts.fingerprint)
 
 
-def class_weights(counts: dict[str, int]) -> dict[str, float]:
-    """Weights n / (K n_c), as the thesis weighs its classes (table 2)."""
-    return {label: sum(counts.values()) / (len(counts) * n) for label, n in counts.items()}
+def resume_path(cell: Cell, folder: Path, machine: Machine) -> Path:
+    """Where the cell's training is resumed from, on these texts and in this arithmetic only.
+
+    On others it would not end as the unbroken training does.
+    """
+    texts = prepare(cell.experiment.setting).splits.fingerprint[:8]
+    state = f".{cell.experiment.key}-{texts}-{machine.precision}.resume"
+    record = record_path(folder, cell.study, cell.setting, cell.name, cell.seed)
+    return record.with_suffix(state)
 
 
 def _train(cell: Cell, folder: Path, root: Path, machine: Machine, every: float) -> Run:
     start = time.perf_counter()
-    experiment, seed = cell.experiment, cell.seed
+    experiment = cell.experiment
     data = prepare(experiment.setting)
-    batches = data.batches(TRAIN, experiment)
-    steps = sum(len(batches.plan(seed, e)) for e in range(experiment.setting.epochs))
-    counts = {c: n for c, n in data.splits.counts(TRAIN).items() if c in experiment.classes}
-    weights = class_weights(counts)
-    classifier = Classifier(
-        experiment,
-        seed,
-        steps,
-        [weights[c] for c in experiment.classes] if experiment.class_weights else None,
+    made_by = provenance.made_by(
+        root,
+        fingerprint=data.splits.fingerprint,
+        corpus_versions=experiment.setting.corpus.versions(),
+        precision=machine.precision,
+        device=machine.name,
+        threads=torch.get_num_threads(),
     )
+    batches = data.batches(TRAIN, experiment)
+    epochs = experiment.setting.epochs
+    steps = sum(len(batches.plan(cell.seed, epoch)) for epoch in range(epochs))
+    classifier = Classifier(experiment, cell.seed, steps, _loss_weights(experiment, data.splits))
     classifier.fit_to(machine.device, machine.dtype)
-    record = record_path(folder, cell.study, cell.setting, cell.name, seed)
-    journal = Journal(record.with_suffix(f".{experiment.key}.resume"), every)
+    journal = Journal(resume_path(cell, folder, machine), every)
     journal.restore(classifier)
-    trainer = _trainer(machine, journal, cell.name, steps, experiment.setting.epochs)
-    if journal.epoch < experiment.setting.epochs:
-        trainer.fit(
-            classifier,
-            _Epochs(batches, seed, journal),
-            _Once(data.batches(SELECT, experiment)),
-        )
+    trainer = _trainer(machine, journal, cell.name, steps, epochs)
+    if journal.epoch < epochs:
+        _fit(trainer, classifier, _Epochs(batches, cell.seed, journal), data, experiment)
     classifier.load_trained(journal.best, str(journal.path))
     predictions = {
         role: _predict(trainer, classifier, data, role, experiment)
@@ -210,14 +216,11 @@ def _train(cell: Cell, folder: Path, root: Path, machine: Machine, every: float)
     }
     labels, corpus_labels = experiment.classes, data.splits.labels
     human = experiment.setting.corpus.human
-    lengths = [len(i) for i in batches.ids] * experiment.setting.epochs
-    flops = cost.training_flops(experiment.setting.backbone, experiment.method, lengths)
-    peak = peak_flops(machine)
     done = Run(
         cell.study,
         cell.setting,
         cell.name,
-        seed,
+        cell.seed,
         experiment.key,
         canonical(experiment),
         labels,
@@ -230,32 +233,61 @@ def _train(cell: Cell, folder: Path, root: Path, machine: Machine, every: float)
             "steps": steps,
             "curve": journal.curve,
         },
-        measured={
-            "train_seconds": journal.seconds,
-            "seconds": time.perf_counter() - start,
-            "train_tokens": journal.tokens,
-            "tokens_per_second": journal.tokens / journal.seconds,
-            "packing_efficiency": journal.tokens / journal.padded,
-            "flops": flops,
-            "peak_flops_per_second": peak,
-            "share_of_limit": flops / journal.seconds / peak,
-            "peak_memory_bytes": _peak_memory(machine),
-        },
-        made_by=provenance.made_by(
-            root,
-            fingerprint=data.splits.fingerprint,
-            corpus_versions=experiment.setting.corpus.versions(),
-            precision=machine.precision,
-            device=machine.name,
-            threads=torch.get_num_threads(),
-        ),
+        measured=_measured(experiment, batches, journal, machine)
+        | {"seconds": time.perf_counter() - start},
+        made_by=made_by,
         predictions=predictions,
     )
-    with atomic(record.with_suffix(".safetensors")) as temporary:
-        safetensors.torch.save_file(journal.best, temporary)
+    weights = record_path(folder, cell.study, cell.setting, cell.name, cell.seed)
+    with atomic(weights.with_suffix(".safetensors")) as temporary:
+        temporary.write_bytes(safetensors.torch.save(journal.best))
     done.save(folder)
     journal.discard()
     return done
+
+
+def _loss_weights(experiment: Experiment, splits: Splits) -> list[float] | None:
+    if not experiment.class_weights:
+        return None
+    counts = splits.counts(TRAIN)
+    weights = metrics.class_weights({label: counts[label] for label in experiment.classes})
+    return list(weights.values())
+
+
+def _measured(
+    experiment: Experiment, batches: Batches, journal: Journal, machine: Machine
+) -> dict[str, float]:
+    """What the clock and the meters say of the training, beside what it had to compute."""
+    setting = experiment.setting
+    lengths = [len(ids) for ids in batches.ids] * setting.epochs
+    flops = cost.training_flops(setting.backbone, experiment.method, lengths)
+    peak = peak_flops(machine)
+    return {
+        "train_seconds": journal.seconds,
+        "train_tokens": journal.tokens,
+        "tokens_per_second": journal.tokens / journal.seconds,
+        "packing_efficiency": journal.tokens / journal.padded,
+        "flops": flops,
+        "peak_flops_per_second": peak,
+        "share_of_limit": flops / journal.seconds / peak,
+        "peak_memory_bytes": _peak_memory(machine),
+    }
+
+
+def _fit(
+    trainer: pl.Trainer,
+    classifier: Classifier,
+    epochs: _Epochs,
+    data: Prepared,
+    experiment: Experiment,
+) -> None:
+    try:
+        trainer.fit(classifier, epochs, _Once(data.batches(SELECT, experiment)))
+    except SystemExit as error:
+        # Lightning turns Ctrl-C into exit code 1; here it stays an interruption.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _quiet() -> None:

@@ -2,22 +2,24 @@
 
 from pathlib import Path
 
-from experiments import settings
-from lowrank_da.errors import unknown
-from lowrank_da.experiment import Setting
+import experiments
 from lowrank_da.files import atomic
 from lowrank_da.run import Run, load_all
+from lowrank_da.study import Checkout
 from paper.figure import figures
 from paper.table import Records, Runs, SettingFacts, escape_latex, tables, where
 
 
-def facts_of(runs: Runs, setting: str) -> SettingFacts:
-    """What captions say of a setting: from its records, or from its definition without any."""
+def facts_of(runs: Runs, study: str, setting: str) -> SettingFacts:
+    """What captions say of a setting: from its records, or from its definition without any.
+
+    Raises `UserError` for an unknown study or setting where there is no record.
+    """
     for name in sorted(runs):
         for run in runs[name]:
             if "setting" in run.experiment:
                 return _of_record(run)
-    return _of_definition(setting)
+    return _of_definition(study, setting)
 
 
 def _of_record(run: Run) -> SettingFacts:
@@ -27,35 +29,32 @@ def _of_record(run: Run) -> SettingFacts:
     )
 
 
-def _of_definition(name: str) -> SettingFacts:
-    known = {k: value for k, value in vars(settings).items() if isinstance(value, Setting)}
-    if name not in known:
-        raise unknown("setting", name, known)
-    setting = known[name]
+def _of_definition(study: str, name: str) -> SettingFacts:
+    setting = Checkout(experiments).setting(name, study)
     return SettingFacts(name, setting.corpus.name, setting.backbone.name, setting.corpus.labels)
 
 
 def read(folder: Path, study: str, setting: str, lang: str) -> Records:
     """The records of a study in a setting; `UserError` for a damaged one."""
     runs = load_all(folder, study, setting)
-    return Records(runs, facts_of(runs, setting), lang)
+    return Records(runs, facts_of(runs, study, setting), lang)
 
 
 def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path) -> str:
-    """Write every table and figure below `out/<setting>/<lang>`; return the tables as Markdown.
+    """Write every table and figure below `out/<study>/<setting>/<lang>`; return the Markdown.
 
     Beside them lie `tables.tex` and `figures.tex`, which `main.tex` inputs. Everything is built
     before the first file is written. Raises `UserError` for damaged records, for runs on different
-    texts, and for an unknown setting or language.
+    texts, and for an unknown study, setting or language.
     """
     records = read(runs_folder, study, setting, lang)
     runs, facts = records.runs, records.facts
     built = [table.build(runs, facts, lang) for table in tables() if table.applies(runs)]
+    home, place = out / study / setting / lang, where(facts, lang)
     for one in built:
-        one.write(out)
+        one.write(home)
     for figure in figures():
-        figure.write(records, out)
-    home, place = out / setting / lang, where(facts, lang)
+        figure.write(records, home)
     inputs = [rf"\input{{\generated/{one.stem}}}" for one in built]
     with atomic(home / "tables.tex") as temporary:
         temporary.write_text("\n".join(inputs) + "\n")

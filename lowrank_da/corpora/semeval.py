@@ -262,7 +262,9 @@ class SemEval(Corpus):
             if found.get(name, 0) != published.get(name, 0)
         ]
         raise UserError(
-            f"{where}: {', '.join(wrong)}; delete and fetch again or pass --allow-partial"
+            f"{where}: {', '.join(wrong)}; delete and fetch again, or accept them: SemEval("
+            "allow_partial=True) in experiments/settings.py,"
+            " `lowrank-da data check semeval --allow-partial`"
         )
 
     def get(self, folder: Path, source: str, accept_sha256: str | None = None) -> None:
@@ -292,7 +294,7 @@ def fetch_drive(wanted: Mapping[str, tuple[str, ...]], folder: Path) -> None:
         import gdown
     except ImportError as error:
         raise UserError(
-            "Google Drive needs gdown: pip install 'lowrank-da[data]',"
+            "Google Drive needs gdown: pip install -e '.[data]' in the checkout,"
             " or rebuild the corpus with `lowrank-da data get semeval/m4`"
         ) from error
     for drive, names in wanted.items():

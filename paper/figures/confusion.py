@@ -45,7 +45,9 @@ class ConfusionMap(Figure):
                 shares = estimate.of_confusion(runs, estimate.normalised_rows).value
                 texts = [[f"{share:.3f}" for share in row] for row in shares]
             panels.append(Panel(f"{name} ({records.facts.corpus})", labels, shares, texts))
-        drawing = Drawing(figsize=(3.4 * len(panels), 3.4), layout="constrained")
+        # Inches: what four classes of the thesis need, and room for the numbers of more.
+        side = max(3.4, 1.0 + 0.6 * max(len(panel.labels) for panel in panels))
+        drawing = Drawing(figsize=(side * len(panels), side), layout="constrained")
         for axes, panel in zip(
             np.atleast_1d(drawing.subplots(1, len(panels))), panels, strict=True
         ):

@@ -58,7 +58,7 @@ class CostBars(Figure):
         axes.set_xticks(range(len(names)), names, rotation=20, ha="right")
         axes.set_ylabel(RATIO.say(lang))
         axes.spines["right"].set_visible(False)
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.02), ncols=2)
         return drawing
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from lowrank_da.corpus import Corpus
 from paper import rows
 from paper.parameters import parameter_notes
 from paper.published import published
@@ -54,7 +55,7 @@ class BinaryMetrics(Table):
         """Two groups: the machine class, and human."""
         theirs = published()["thesis"]["binaries"][self.position]
         names = self.needs(records.facts)
-        positions = [self.position, records.facts.labels.index("human")] if names else []
+        positions = [self.position, records.facts.labels.index(Corpus.human)] if names else []
         groups = rows.beside_published(
             records,
             positions,

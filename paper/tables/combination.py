@@ -5,13 +5,11 @@ over the binaries. These are numbers of different tasks and belong to no classif
 stand two classifiers of all classes made of the same binaries, and full fine-tuning.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lowrank_da import metrics
-from lowrank_da.corpus import SELECT
+from lowrank_da.corpus import SELECT, Corpus
 from paper import estimate, rows
 from paper.published import published
 from paper.table import Body, Records, Row, SettingFacts, Table
@@ -24,32 +22,19 @@ AVERAGED = Text("average of metrics", "среднее метрик")
 def averaged_metrics(records: Records) -> dict[str, Row]:
     """The thesis' arithmetic on our binaries; a class whose binary is missing is absent.
 
-    The interval and the spread of human are means over the binaries, wider than those of a mean.
+    Human is averaged over the seeds that all binaries have, and absent without such a seed.
     """
-    facts = records.facts
+    parts = [records.get(name) for name in records.facts.binaries]
     by_class: dict[str, Row] = {}
-    of_human = []
-    for name in facts.binaries:
-        runs = records.get(name)
-        if runs:
-            own = rows.metrics_by_class(runs)
-            by_class |= {label: row for label, row in own.items() if label.lower() != "human"}
-            estimates = estimate.of_confusion(runs, metrics.class_metrics)
-            human = runs[0].labels.index("human")
-            of_human.append([estimates[human, column] for column in range(3)])
-    if len(of_human) == len(facts.binaries):
-        by_class["human"] = tuple(_mean(column).show() for column in zip(*of_human, strict=True))
+    for runs in parts:
+        by_class |= rows.metrics_by_class(runs)
+    by_class.pop(Corpus.human, None)
+    common = set.intersection(*({run.seed for run in runs} for runs in parts))
+    if common:
+        shared = [[run for run in runs if run.seed in common] for runs in parts]
+        human = estimate.of_human(shared)
+        by_class[Corpus.human] = tuple(human[column].show() for column in range(3))
     return by_class
-
-
-def _mean(parts: Sequence[estimate.Estimate]) -> estimate.Estimate:
-    spreads = [part.spread for part in parts if part.spread is not None]
-    return estimate.Estimate(
-        float(np.mean([part.value for part in parts])),
-        float(np.mean([part.low for part in parts])),
-        float(np.mean([part.high for part in parts])),
-        float(np.mean(spreads)) if len(spreads) == len(parts) else None,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +58,13 @@ class Averaged(Table):
 
 NOT_A_CLASSIFIER = Text(
     "The published rows and 'average of metrics' average numbers of different tasks: machine"
-    " classes from their own binary, human as the mean over the binaries (its interval and spread"
-    " too). They belong to no classifier of all classes; binaries_average (mean probabilities)"
-    " and binaries_coupled (exact posterior) do.",
+    " classes from their own binary, human as the mean over the binaries, whose texts are"
+    " resampled together. They belong to no classifier of all classes; binaries_average (mean"
+    " probabilities) and binaries_coupled (exact posterior) do.",
     "Строки «в работе» и «среднее метрик» усредняют числа разных задач: машинные классы берутся"
-    " из своей бинарной модели, human есть среднее по ним (его интервал и разброс тоже). Это не"
-    " классификатор всех классов; binaries_average (средние вероятности) и binaries_coupled"
-    " (точное апостериорное распределение) им являются.",
+    " из своей бинарной модели, human есть среднее по бинарным моделям, тексты которых"
+    " выбираются бутстрепом совместно. Это не классификатор всех классов; binaries_average"
+    " (средние вероятности) и binaries_coupled (точное апостериорное распределение) им являются.",
 )
 
 

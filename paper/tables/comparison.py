@@ -18,11 +18,12 @@ MCNEMAR = Text("p, McNemar (Holm)", "p, Мак-Немар (Холм)")
 FIRST, SECOND = Text("arm", "модель"), Text("against", "против")
 NOTE = Text(
     "Differences are first minus second, each a mean over its seeds, on the id split. p-values are"
-    " adjusted by Holm's method over the {n} comparisons made; McNemar's is the largest over the"
-    " seeds that both arms have.",
+    " adjusted by Holm's method over the tests made: {bootstrap} of the bootstrap (never below"
+    " {floor} before) and {mcnemar} of McNemar (the largest p-value over the seeds that both arms"
+    " have).",
     "Разности: первая минус вторая, каждая есть среднее по начальным числам, на выборке id."
-    " p-значения с поправкой Холма на {n} сравнений; для Мак-Немара взято наибольшее по общим"
-    " начальным числам.",
+    " p-значения с поправкой Холма на число тестов: {bootstrap} для бутстрепа (до поправки не"
+    " меньше {floor}), {mcnemar} для Мак-Немара (наибольшее по общим начальным числам).",
 )
 
 
@@ -96,7 +97,13 @@ class Comparisons(Table):
         )
         columns = (FIRST, SECOND, DIFFERENCE, BOOTSTRAP, MCNEMAR)
         header = tuple(column.say(records.lang) for column in columns)
-        return Body(header, (rows,), (NOTE.say(records.lang, n=len(made)),))
+        note = NOTE.say(
+            records.lang,
+            bootstrap=len(bootstrap),
+            mcnemar=len(mcnemar),
+            floor=f"{2 / (metrics.RESAMPLES + 1):.4f}",
+        )
+        return Body(header, (rows,), (note,))
 
 
 def _holm(p_values: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
@@ -122,7 +129,11 @@ TABLES = (
             ("lora_published", "full"),
             ("binaries_coupled", "lora"),
             ("binaries_coupled", "full"),
+            ("binaries_average", "lora"),
+            ("binaries_average", "full"),
             ("binaries_average", "binaries_coupled"),
+            ("full", "tfidf"),
+            ("lora", "tfidf"),
         ),
     ),
 )

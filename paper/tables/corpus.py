@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lowrank_da.corpus import ID, SELECT, TRAIN
+from lowrank_da.metrics import class_weights
 from paper import words
 from paper.published import published
 from paper.rows import published_rows
@@ -41,15 +42,11 @@ class CorpusTable(Table):
         return Body(header, (rows,), (self.note.say(lang),) if self.note else ())
 
 
-def balanced_weights(counts: Sequence[int]) -> list[float]:
-    """Weigh each class c by n / (K n_c), so that all weigh the same together."""
-    return [sum(counts) / (len(counts) * count) for count in counts]
-
-
 def _weights(corpus: Statistics, labels: Sequence[str]) -> list[str]:
-    counts = [sum(corpus["texts"][role][label] for role in (TRAIN, SELECT, ID)) for label in labels]
-    pairs = zip(balanced_weights(counts), counts, strict=True)
-    return [f"{weight:.4f} (n = {thousands(count)})" for weight, count in pairs]
+    roles = (TRAIN, SELECT, ID)
+    counts = {label: sum(corpus["texts"][role][label] for role in roles) for label in labels}
+    weights = class_weights(counts)
+    return [f"{weights[label]:.4f} (n = {thousands(counts[label])})" for label in labels]
 
 
 def _words(corpus: Statistics, labels: Sequence[str]) -> list[str]:

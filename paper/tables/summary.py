@@ -15,13 +15,19 @@ from paper.words import Text
 ARM = Text("arm", "модель")
 CLASSES = Text("classes", "классов")
 ADAPTER = Text("adapter parameters", "параметров адаптера")
+ABOVE_CHANCE = Text("above chance (1/k)", "выше случайного (1/k)")
+YES = Text("yes ({chance:.3f})", "да ({chance:.3f})")
+NO = Text("no ({chance:.3f})", "нет ({chance:.3f})")
 HEAD = Text("head parameters", "параметров головы")
 TRAINED = Text("trained parameters", "обучаемых параметров")
 NOTE = Text(
-    "Scores are on the id split. AUROC and TPR are machine against human, score 1 - P(human). The"
-    " binaries tell two classes apart; their scores are on these two.",
-    "Оценки на выборке id. AUROC и TPR: машина против человека, оценка 1 - P(human). Бинарные"
-    " модели различают два класса, их оценки даны на этих двух.",
+    "Scores are on the id split. An arm is above chance when the whole interval of its macro-F1"
+    " lies above 1/k, the most that guessing among k classes is expected to give. AUROC and TPR are"
+    " machine against human, score 1 - P(human). The binaries tell two classes apart; their scores"
+    " are on these two.",
+    "Оценки на выборке id. Модель выше случайного, если весь интервал её macro-F1 выше 1/k,"
+    " наибольшего ожидаемого при угадывании среди k классов. AUROC и TPR: машина против человека,"
+    " оценка 1 - P(human). Бинарные модели различают два класса, их оценки даны на этих двух.",
 )
 
 tpr_at_5_fpr = partial(metrics.tpr_at_fpr, max_fpr=0.05)
@@ -41,6 +47,7 @@ class Summary(Table):
             ARM,
             CLASSES,
             words.MACRO_F1,
+            ABOVE_CHANCE,
             words.ACCURACY,
             words.AUROC,
             words.TPR,
@@ -52,20 +59,25 @@ class Summary(Table):
         )
         header = tuple(column.say(records.lang) for column in columns)
         groups = tuple(
-            tuple((name, *_cells(records.get(name), len(columns) - 1)) for name in names)
+            tuple(
+                (name, *_cells(records.get(name), len(columns) - 1, records.lang)) for name in names
+            )
             for names in (ALL_CLASSES, records.facts.binaries)
         )
         return Body(header, groups, (NOTE.say(records.lang),))
 
 
-def _cells(runs: Sequence[Run], columns: int) -> Row:
+def _cells(runs: Sequence[Run], columns: int, lang: str) -> Row:
     """All columns but the name; a number that the record does not hold is left blank."""
     if not runs:
         return (MISSING,) * columns
     seconds = mean_seconds(runs)
+    f1 = estimate.of_confusion(runs, metrics.macro_f1)[()]
+    chance = metrics.chance_macro_f1(len(runs[0].labels))
     return (
         str(len(runs[0].labels)),
-        estimate.of_confusion(runs, metrics.macro_f1)[()].show(),
+        f1.show(),
+        (YES if f1.low > chance else NO).say(lang, chance=chance),
         estimate.of_confusion(runs, metrics.accuracy)[()].show(),
         estimate.of_ranking(runs, metrics.auroc).show(),
         estimate.of_ranking(runs, tpr_at_5_fpr).show(),

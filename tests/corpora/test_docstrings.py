@@ -1,5 +1,6 @@
 """The embedded corpus: on a made-up library for its rules, on the installed ones for its claims."""
 
+import errno
 import gzip
 import json
 import os
@@ -256,6 +257,25 @@ def test_too_little_prose_is_told_and_leaves_no_file(
     with pytest.raises(UserError, match=f"too little prose: {message}"):
         small.load()
     assert not small.cached().parent.exists()
+
+
+@pytest.mark.parametrize("trouble", ["no folder", "full disk"])
+def test_a_cache_that_cannot_be_written_is_told(
+    library: Path, trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if trouble == "no folder":
+        (tmp_path / "cache").write_text("a file where the folder should be")
+        said = "cannot write"
+    else:
+        monkeypatch.setattr(Path, "write_bytes", full)
+        said = "no space left on the disk"
+    with pytest.raises(UserError, match=f"^{said}.*{SMALL.cached().name}") as caught:
+        SMALL.load()
+    assert "\n" not in str(caught.value)
+    assert trouble == "no folder" or list(SMALL.cached().parent.iterdir()) == []
 
 
 def test_a_model_that_repeats_itself_is_told() -> None:

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from invented_records import LABELS, record, save, study
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from lowrank_da import metrics
 from lowrank_da.corpus import ID
@@ -83,7 +84,7 @@ def test_two_builds_are_equal_to_the_byte(folder: Path, tmp_path: Path) -> None:
 
 def test_every_table_in_the_inputs_is_written(folder: Path, tmp_path: Path) -> None:
     write_all(folder, "thesis", "outfox", "en", tmp_path)
-    home = tmp_path / "outfox" / "en"
+    home = tmp_path / "thesis" / "outfox" / "en"
     for name in ("tables", "figures"):
         wanted = re.findall(r"\\generated/([\w.]+)", (home / f"{name}.tex").read_text())
         assert wanted
@@ -141,11 +142,18 @@ def test_class_metrics_are_scikit_learns_mean_over_seeds(runs: dict[str, list[Ru
     np.testing.assert_allclose(spreads, np.std(by_seed, axis=0, ddof=1).T, atol=0.00051)
 
 
-def test_intervals_are_those_of_the_metrics_module(runs: dict[str, list[Run]]) -> None:
-    a = estimate.answers(runs["full"])
-    own = estimate.of_confusion(runs["full"], metrics.macro_f1)[()]
-    theirs = metrics.mean_interval(a.true, a.predicted, a.classes)
-    assert (own.low, own.high) == pytest.approx((theirs.low, theirs.high))
+def test_intervals_are_those_of_resampled_texts(runs: dict[str, list[Run]]) -> None:
+    first, second = (run.predictions[ID] for run in runs["full"])
+
+    def recall_of_human(true: Any, *probabilities: Any) -> float:
+        said = [p.argmax(axis=1)[true == 3] == 3 for p in probabilities]
+        return float(np.mean(said))
+
+    naive = metrics.interval(
+        recall_of_human, first.label, first.probabilities, second.probabilities, seed=1
+    )
+    own = estimate.of_confusion(runs["full"], metrics.class_metrics)[3, 1]
+    assert (own.low, own.high) == pytest.approx((naive.low, naive.high), abs=0.02)
     assert own.low < own.value < own.high
 
 
@@ -154,7 +162,7 @@ def test_one_seed_has_an_interval_and_no_spread(runs: dict[str, list[Run]]) -> N
     text = of_kind(ClassMetrics, runs=("full",)).build(one, FACTS, "en").markdown()
     assert "[" in text
     assert "±" not in text
-    assert "seeds: 0." in text
+    assert "; seed 0." in text
 
 
 def test_the_human_row_of_the_average_is_the_mean_of_three(runs: dict[str, list[Run]]) -> None:
@@ -166,6 +174,45 @@ def test_the_human_row_of_the_average_is_the_mean_of_three(runs: dict[str, list[
         for run in runs[name]
     ]
     assert ours == pytest.approx(np.mean(recalls), abs=0.00051)
+
+
+def test_the_human_row_of_the_average_resamples_the_shared_texts(
+    runs: dict[str, list[Run]],
+) -> None:
+    binaries = [runs[name] for name in FACTS.binaries]
+    machines = [FACTS.labels.index(seeds[0].labels[0]) for seeds in binaries]
+    label = binaries[0][0].predictions[ID].label
+    predicted = [
+        [run.predictions[ID].probabilities.argmax(axis=1) for run in seeds] for seeds in binaries
+    ]
+    says_human = np.array(predicted).transpose(2, 0, 1) == 1
+
+    def mean_f1(true: Any, says: Any) -> float:
+        scores = []
+        for i, machine in enumerate(machines):
+            own = (true == machine) | (true == 3)
+            scores += [f1_score(true[own] == 3, one) for one in says[own, i].T]
+        return float(np.mean(scores))
+
+    own = estimate.of_human(binaries)[2]
+    assert own.value == pytest.approx(mean_f1(label, says_human))
+    naive = metrics.interval(mean_f1, label, says_human, resamples=400, seed=1)
+    assert (own.low, own.high) == pytest.approx((naive.low, naive.high), abs=0.01)
+    by_seed = [mean_f1(label, says_human[:, :, [seed]]) for seed in (0, 1)]
+    assert own.spread == pytest.approx(np.std(by_seed, ddof=1))
+
+
+def test_human_is_averaged_over_the_seeds_that_all_binaries_have(
+    runs: dict[str, list[Run]],
+) -> None:
+    def human(first: int) -> tuple[str, ...]:
+        """The row where one binary lacks all seeds but the `first`."""
+        fewer = runs | {FACTS.binaries[0]: runs[FACTS.binaries[0]][:first]}
+        return of_kind(Averaged).build(fewer, FACTS, "en").body.groups[-1][1]
+
+    one_seed = {name: runs[name][:1] for name in FACTS.binaries}
+    assert human(1) == of_kind(Averaged).build(one_seed, FACTS, "en").body.groups[-1][1]
+    assert human(2) != human(1)
 
 
 def test_an_incomplete_average_is_not_shown(runs: dict[str, list[Run]]) -> None:
@@ -197,7 +244,29 @@ def test_comparisons_name_sign_and_adjusted_p(runs: dict[str, list[Run]]) -> Non
     assert worse[4] == "< 0.0001"
     a, b = (estimate.answers(runs[name]) for name in ("lora_published", "full"))
     raw = metrics.paired_bootstrap(a.true, a.predicted, b.predicted, a.classes).p_value
-    assert float(worse[3]) == pytest.approx(5 * raw, abs=0.00005)  # the smallest of five
+    assert float(worse[3]) == pytest.approx(len(rows) * raw, abs=0.00005)  # the smallest of all
+
+
+def test_holm_counts_each_kind_of_test(runs: dict[str, list[Run]]) -> None:
+    table = find("comparisons")
+    apart = {name: runs[name] for name in ("full", "lora")}
+    apart |= {"tfidf": [record("tfidf", seed=7)]}
+    built = table.build(apart, FACTS, "en")
+    assert "over the tests made: 3 of the bootstrap" in built.notes[0]
+    assert "and 1 of McNemar" in built.notes[0]
+    made = {row[:2]: row[4] for row in built.body.groups[0] if row[2] != MISSING}
+    # Arms without a common seed have no McNemar test.
+    assert [pair for pair, p in made.items() if not p] == [("full", "tfidf"), ("lora", "tfidf")]
+
+
+def test_the_summary_says_who_is_above_chance(runs: dict[str, list[Run]]) -> None:
+    guess = runs | {"tfidf": [record("tfidf", skill=0.0)]}
+    built = find("summary").build(guess, FACTS, "en")
+    column = built.body.header.index("above chance (1/k)")
+    said = {row[0]: row[column] for group in built.body.groups for row in group}
+    assert said["full"] == "yes (0.250)"
+    assert said["tfidf"] == "no (0.250)"
+    assert said[FACTS.binaries[0]] == "yes (0.500)"
 
 
 def test_a_best_rate_at_the_grids_end_is_said(runs: dict[str, list[Run]]) -> None:
@@ -221,8 +290,20 @@ def test_captions_name_corpus_backbone_texts_and_seeds(runs: dict[str, list[Run]
         if table.applies(runs) and table.needs(FACTS):
             caption = table.build(runs, FACTS, "en").caption
             assert "Corpus: outfox, which is not the thesis corpus; backbone: minilm" in caption
-            assert "texts evaluated: " in caption
-            assert "seeds: 0, 1." in caption
+            assert " texts evaluated" in caption
+            assert re.search(r"; seeds? 0(, 1)?\.$", caption)
+    assert (
+        "120 texts evaluated; seeds 0, 1."
+        in of_kind(ClassMetrics, runs=("full",)).build(runs, FACTS, "en").caption
+    )
+    assert "60 texts evaluated; seed 0." in find("learning_rates").build(runs, FACTS, "en").caption
+    both = find("summary").build(runs, FACTS, "en").caption
+    assert "120 texts evaluated (60 by each binary); seeds 0, 1." in both
+    first, *others = runs[FACTS.binaries[0]]
+    splits = {ID: first.result["splits"][ID] | {"texts": 50}}
+    fewer = replace(first, result=first.result | {"splits": splits})
+    uneven = runs | {FACTS.binaries[0]: [fewer, *others]}
+    assert "(50–60 by each binary)" in find("summary").build(uneven, FACTS, "en").caption
     thesis = SettingFacts("thesis", "semeval", "distilroberta", LABELS)
     assert "not the thesis corpus" not in find("summary").build({}, thesis, "en").caption
 
@@ -336,8 +417,8 @@ class OneCell(Table):
 
 
 def test_markdown_keeps_pipes_inside_their_cell() -> None:
-    table = OneCell(id="one", title=Text("One", "Одна"), cell="a|b <c>")
-    assert r"| a\|b &lt;c> |" in table.build({}, FACTS, "en").markdown()
+    table = OneCell(id="one", title=Text("One", "Одна"), cell="a|b <c> < 1")
+    assert r"| a\|b &lt;c> < 1 |" in table.build({}, FACTS, "en").markdown()
 
 
 def test_paper_imports_no_torch() -> None:

@@ -1,0 +1,191 @@
+"""A campaign runs one study in one setting on one machine, and keeps its records."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lowrank_da import coupling, reference, train
+from lowrank_da.corpus import ID, SELECT
+from lowrank_da.errors import UserError
+from lowrank_da.reference import TfIdf
+from lowrank_da.run import Run, load_all, record_path
+from lowrank_da.study import Arm, Checkout, trial_name
+from lowrank_da.train import Cell, Machine
+
+
+class Campaign:
+    """One study in one setting: its cells, its records below `runs/` and the kept ones."""
+
+    def __init__(self, checkout: Checkout, study: str, setting: str) -> None:
+        self.checkout, self.study_name, self.setting_name = checkout, study, setting
+        self.study, self.setting = checkout.study(study), checkout.setting(setting, study)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of this setting; `UserError` when the study names none."""
+        if self.setting_name not in self.study.SEEDS:
+            raise UserError(
+                f"study {self.study_name} names no seeds for setting {self.setting_name};"
+                f" add it to SEEDS in experiments/{self.study_name}.py"
+            )
+        return tuple(self.study.SEEDS[self.setting_name])
+
+    def trial_cells(self) -> dict[str, list[Cell]]:
+        """The learning-rate trials by arm, all under seed 0."""
+        names = (self.study_name, self.setting_name)
+        return {
+            arm: [
+                Cell(*names, trial_name(arm, e.learning_rate), e, seed=0, select_only=True)
+                for e in experiments
+            ]
+            for arm, experiments in self.study.trials(self.setting).items()
+        }
+
+    def untuned_arms(self) -> dict[str, Arm]:
+        """The arms before any rate is known: their names, and the references among them."""
+        return self.study.arms(self.setting, dict.fromkeys(self.trial_cells(), 1.0))
+
+    def record(self, folder: Path, name: str, seed: int, key: str) -> Run | None:
+        """The record below `folder`, if it is there and of the experiment with this key."""
+        path = record_path(folder, self.study_name, self.setting_name, name, seed)
+        run = Run.load(path) if path.exists() else None
+        return run if run is not None and run.key == key else None
+
+    def trials_in(self, folder: Path, cells: list[Cell]) -> list[Run] | None:
+        """The records of an arm's trials below `folder`; None when one is missing.
+
+        Their texts may be another version of the corpus: a rate may be read across versions, a
+        quality may not.
+        """
+        found = [self.record(folder, c.name, c.seed, c.experiment.key) for c in cells]
+        return [run for run in found if run is not None] if all(found) else None
+
+    def known_rates(self) -> dict[str, float] | None:
+        """Each tuned arm's best rate, from kept or fresh trials; None when some are missing."""
+        best: dict[str, float] = {}
+        for arm, cells in self.trial_cells().items():
+            kept = self.trials_in(self.checkout.results, cells)
+            runs = kept or self.trials_in(self.checkout.runs, cells)
+            if runs is None:
+                return None
+            best[arm] = _best(runs)
+        return best
+
+    def tuned_arms(self, machine: Machine) -> dict[str, Arm]:
+        """The arms with each one's best rate on *select*.
+
+        Where all of an arm's trials are kept, they are copied to `runs/` and believed; else they
+        are run into it on `machine`.
+        """
+        best: dict[str, float] = {}
+        for arm, cells in self.trial_cells().items():
+            runs = self.trials_in(self.checkout.results, cells)
+            if runs is None:
+                runs = train.run(cells, self.checkout.runs, self.checkout.root, machine)
+            else:
+                for run in runs:
+                    run.save(self.checkout.runs)
+            best[arm] = _best(runs)
+        return self.study.arms(self.setting, best)
+
+    def run_arm(self, name: str, arm: Arm, seed: int, machine: Machine) -> Run:
+        """One arm under one seed: its finished record, or a fresh one."""
+        names = (self.study_name, self.setting_name, name)
+        folders = (self.checkout.runs, self.checkout.root)
+        if isinstance(arm, TfIdf):
+            return reference.run(arm, *names, *folders)
+        (run,) = train.run([Cell(*names, arm, seed)], *folders, machine)
+        return run
+
+    def run(self, machine: Machine, seeds: tuple[int, ...] | None = None) -> None:
+        """Everything: trials that are not kept, all arms under all seeds, the combinations."""
+        arms = self.tuned_arms(machine)
+        for seed in self.seeds if seeds is None else seeds:
+            done = {
+                name: self.run_arm(name, arm, seed, machine)
+                for name, arm in arms.items()
+                if seed == 0 or not isinstance(arm, TfIdf)
+            }
+            for rule, parts in self.study.combinations(self.setting).items():
+                coupling.combine([done[p] for p in parts], rule).save(self.checkout.runs)
+
+    def expected(self) -> Iterator[tuple[str, int, str | None]]:
+        """Yield (name, seed, key) of every record there should be, combinations apart.
+
+        The key of an arm is None as long as its learning rate is not known.
+        """
+        for cells in self.trial_cells().values():
+            for cell in cells:
+                yield cell.name, cell.seed, cell.experiment.key
+        rates = self.known_rates()
+        arms = self.untuned_arms() if rates is None else self.study.arms(self.setting, rates)
+        for name, arm in arms.items():
+            known = rates is not None or isinstance(arm, TfIdf)
+            for seed in (0,) if isinstance(arm, TfIdf) else self.seeds:
+                yield name, seed, arm.key if known else None
+
+    def status(self) -> list[str]:
+        """A line a record: kept, fresh, of another experiment, or missing."""
+        places = (("kept", self.checkout.results), ("fresh", self.checkout.runs))
+        lines = []
+        for name, seed, key in self.expected():
+            words = []
+            for word, folder in places:
+                path = record_path(folder, self.study_name, self.setting_name, name, seed)
+                if path.exists():
+                    other = key is not None and Run.load(path).key != key
+                    words.append(f"{word}, but of another experiment" if other else word)
+            lines.append(f"{name} (seed {seed}): {'; '.join(words) or 'missing'}")
+        return lines
+
+    def keep(self) -> tuple[list[Path], list[str]]:
+        """Copy clean records from `runs/` to `experiments/results/`: the copies, the names left.
+
+        Left are records that were made from a changed tree or belong to another experiment. Raises
+        `UserError` when nothing is copied.
+        """
+        keys = {(name, seed): key for name, seed, key in self.expected()}
+        copied, left = [], []
+        found = load_all(self.checkout.runs, self.study_name, self.setting_name)
+        for run in (run for runs in found.values() for run in runs):
+            combined = "made_from" in run.made_by
+            if run.made_by["dirty"] or not (combined or keys.get((run.name, run.seed)) == run.key):
+                left.append(f"{run.name} (seed {run.seed})")
+            else:
+                copied.append(run.save(self.checkout.results))
+        if not copied:
+            why = f": {left[0]} and {len(left) - 1} more are not" if left else ""
+            raise UserError(
+                f"no record of {self.study_name} in {self.setting_name} below"
+                f" {self.checkout.runs} is from a clean tree and of its experiment{why};"
+                " commit, and run it again"
+            )
+        return copied, left
+
+    def difference(self) -> list[str]:
+        """How the fresh records' macro-F1 on *id* differs from the kept ones', a line an arm."""
+        fresh = load_all(self.checkout.runs, self.study_name, self.setting_name)
+        kept = load_all(self.checkout.results, self.study_name, self.setting_name)
+        lines = []
+        for name, runs in fresh.items():
+            for run in runs:
+                if ID in run.result["splits"]:
+                    twin = next((k for k in kept.get(name, []) if k.seed == run.seed), None)
+                    lines.append(f"{name} (seed {run.seed}): {_compare(run, twin)}")
+        return lines
+
+
+def _best(trials: list[Run]) -> float:
+    """The learning rate of the trial with the best macro-F1 on *select*, the first of equals."""
+    best = max(trials, key=lambda run: run.result["splits"][SELECT]["macro_f1"])
+    return float(best.experiment["learning_rate"])
+
+
+def _compare(run: Run, twin: Run | None) -> str:
+    if twin is None:
+        return "no kept record"
+    if run.fingerprint != twin.fingerprint:
+        return "the kept record read other texts (the corpus' sources have other versions)"
+    if run.result == twin.result:
+        return "the same result as the kept record"
+    ours, theirs = (r.result["splits"][ID]["macro_f1"] for r in (run, twin))
+    return f"macro-F1 {ours:.4f}, kept {theirs:.4f}, difference {ours - theirs:+.4f}"

@@ -1,0 +1,267 @@
+"""A study in a setting: its rates, its records, what is kept of them."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import toy_checkout
+
+from lowrank_da import reference, train
+from lowrank_da.campaign import Campaign
+from lowrank_da.corpus import ID, SELECT
+from lowrank_da.errors import UserError
+from lowrank_da.run import Run, load_all
+from lowrank_da.study import Checkout
+
+CPU = train.machine("cpu", "fp32")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    return toy_checkout.make(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def campaign(checkout: Checkout) -> Campaign:
+    return Campaign(checkout, "play", "room")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of the whole study, made once in a clean repository."""
+    root = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        checkout = toy_checkout.make(root, patch)
+        toy_checkout.commit(root)
+        Campaign(checkout, "play", "room").run(CPU)
+    return checkout.runs
+
+
+@pytest.fixture
+def done(campaign: Campaign, whole: Path) -> Campaign:
+    """The study with all its runs."""
+    shutil.copytree(whole, campaign.checkout.runs)
+    return campaign
+
+
+def records(folder: Path) -> list[tuple[str, int]]:
+    found = load_all(folder, "play", "room")
+    return sorted((run.name, run.seed) for runs in found.values() for run in runs)
+
+
+def rate(arms: dict[str, Any]) -> float:
+    return float(arms["full"].learning_rate)
+
+
+def refuse_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr(train, "_train", refuse)
+
+
+def rewrite(folder: Path, name: str, **changes: Any) -> Run:
+    """A record below `folder` saved with other contents."""
+    run = dataclasses.replace(load_all(folder, "play", "room")[name][0], **changes)
+    run.save(folder)
+    return run
+
+
+# --- what is to run ------------------------------------------------------------------------------
+
+
+def test_arms_and_trials_are_known_before_anything_runs(campaign: Campaign) -> None:
+    assert list(campaign.untuned_arms()) == toy_checkout.ARMS
+    assert campaign.known_rates() is None
+    assert campaign.seeds == (0, 1)
+    cells = campaign.trial_cells()["full"]
+    assert [cell.name for cell in cells] == toy_checkout.TRIALS
+    assert all(cell.select_only and cell.seed == 0 for cell in cells)
+
+
+# --- learning rates -----------------------------------------------------------------------------
+
+
+def test_the_rate_that_is_best_on_select_is_taken(campaign: Campaign) -> None:
+    assert rate(campaign.tuned_arms(CPU)) == 0.02
+    assert campaign.known_rates() == {"full": 0.02}
+    found = load_all(campaign.checkout.runs, "play", "room")
+    f1 = [found[name][0].result["splits"][SELECT]["macro_f1"] for name in toy_checkout.TRIALS]
+    assert f1[0] < f1[1]
+
+
+def test_kept_trials_are_read_and_not_run(done: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    done.checkout.results.parent.mkdir(exist_ok=True)
+    done.checkout.runs.rename(done.checkout.results)
+    refuse_training(monkeypatch)
+    assert rate(done.tuned_arms(CPU)) == 0.02
+    assert records(done.checkout.runs) == [(name, 0) for name in toy_checkout.TRIALS]
+
+
+def test_trials_are_kept_all_or_run_anew(done: Campaign) -> None:
+    results = done.checkout.results
+    done.checkout.runs.rename(results)
+    rewrite(results, toy_checkout.TRIALS[1], key="0123456789abcdef")
+    assert rate(done.tuned_arms(CPU)) == 0.02
+    found = load_all(done.checkout.runs, "play", "room")
+    for name in toy_checkout.TRIALS:
+        assert found[name][0].made_by["commit"] is None, "made here, outside any repository"
+
+
+# --- all of it ----------------------------------------------------------------------------------
+
+
+def test_a_study_leaves_the_records_of_all_arms_seeds_and_combinations(done: Campaign) -> None:
+    trained = [(name, seed) for name in toy_checkout.ARMS[1:] for seed in (0, 1)]
+    combined = [("binaries_coupled", seed) for seed in (0, 1)]
+    trials = [(name, 0) for name in toy_checkout.TRIALS]
+    expected = sorted([("tfidf", 0), *trained, *combined, *trials])
+    assert records(done.checkout.runs) == expected
+    found = load_all(done.checkout.runs, "play", "room")
+    assert {run.setting for runs in found.values() for run in runs} == {"room"}
+    assert len({run.fingerprint for n, runs in found.items() if "/" not in n for run in runs}) == 1
+    assert found["full"][0].experiment["learning_rate"] == 0.02
+    assert set(found[toy_checkout.TRIALS[0]][0].result["splits"]) == {SELECT}
+
+
+def test_running_it_again_trains_nothing(done: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = records(done.checkout.runs)
+    refuse_training(monkeypatch)
+    done.run(CPU)
+    assert records(done.checkout.runs) == before
+
+
+def test_other_seeds_may_be_asked_for(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def remember(self: Campaign, name: str, arm: object, seed: int, machine: object) -> object:
+        asked.append((name, seed))
+        return SimpleNamespace()
+
+    monkeypatch.setattr(Campaign, "run_arm", remember)
+    arms = campaign.study.arms(campaign.setting, {"full": 0.02})
+    monkeypatch.setattr(Campaign, "tuned_arms", lambda *_: arms)
+    monkeypatch.setattr(campaign.study, "combinations", lambda setting: {})
+    campaign.run(CPU, seeds=(0, 1, 2))
+    assert asked.count(("tfidf", 0)) == 1
+    assert [seed for name, seed in asked if name == "full"] == [0, 1, 2]
+
+
+def test_a_reference_is_run_without_training(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_training(monkeypatch)
+    arm = reference.TfIdf(campaign.setting)
+    run = campaign.run_arm("tfidf", arm, 0, CPU)
+    assert run.path(campaign.checkout.runs).exists()
+    assert campaign.run_arm("tfidf", arm, 0, CPU).measured == run.measured
+
+
+# --- keeping ------------------------------------------------------------------------------------
+
+
+def test_keep_copies_clean_records_whole(done: Campaign) -> None:
+    runs, results = done.checkout.runs, done.checkout.results
+    copied, left = done.keep()
+    assert left == []
+    assert records(results) == records(runs)
+    assert len(copied) == len(records(runs))
+    for path in copied:
+        source = runs / path.relative_to(results)
+        for suffix in (".json", ".npz"):
+            assert path.with_suffix(suffix).read_bytes() == source.with_suffix(suffix).read_bytes()
+    kinds = {path.suffix for path in results.rglob("*") if path.is_file()}
+    assert kinds == {".json", ".npz"}, "weights stay where they are"
+
+
+def test_keep_leaves_records_of_a_changed_tree_or_another_experiment(done: Campaign) -> None:
+    dirty = load_all(done.checkout.runs, "play", "room")["full"][0].made_by | {"dirty": True}
+    rewrite(done.checkout.runs, "full", made_by=dirty)
+    rewrite(done.checkout.runs, "owl_vs_human", key="0123456789abcdef")
+    _, left = done.keep()
+    assert left == ["full (seed 0)", "owl_vs_human (seed 0)"]
+    kept = records(done.checkout.results)
+    assert ("full", 0) not in kept
+    assert ("owl_vs_human", 0) not in kept
+    assert {("full", 1), ("tfidf", 0), ("binaries_coupled", 0)} <= set(kept)
+
+
+def test_keep_refuses_where_nothing_is_clean(done: Campaign) -> None:
+    for name, runs in load_all(done.checkout.runs, "play", "room").items():
+        for run in runs:
+            dirty = dataclasses.replace(run, made_by=run.made_by | {"dirty": True})
+            dirty.save(done.checkout.runs)
+            assert name == run.name
+    with pytest.raises(UserError, match=r"clean tree .* more are not; commit") as caught:
+        done.keep()
+    assert "\n" not in str(caught.value)
+    assert not done.checkout.results.exists()
+
+
+def test_records_made_in_a_changed_repository_are_dirty(campaign: Campaign, tmp_path: Path) -> None:
+    toy_checkout.commit(tmp_path)
+    arm = reference.TfIdf(campaign.setting)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "note").touch()
+    campaign.checkout.results.mkdir()
+    (campaign.checkout.results / "note").touch()
+    clean = campaign.run_arm("tfidf", arm, 0, CPU)
+    assert clean.made_by["dirty"] is False
+    clean.path(campaign.checkout.runs).unlink()
+    (tmp_path / "change").touch()
+    assert campaign.run_arm("tfidf", arm, 0, CPU).made_by["dirty"] is True
+
+
+def test_keep_without_records_says_to_run_first(campaign: Campaign) -> None:
+    with pytest.raises(UserError, match=r"no record of play in room below .*run it again"):
+        campaign.keep()
+
+
+# --- differences from what is kept --------------------------------------------------------------
+
+
+def line(campaign: Campaign, name: str) -> str:
+    return next(x for x in campaign.difference() if x.startswith(f"{name} (seed 0)"))
+
+
+def test_the_difference_from_kept_records_is_told(done: Campaign) -> None:
+    assert "no kept record" in line(done, "full")
+    done.keep()
+    results = done.checkout.results
+    assert "the same result as the kept record" in line(done, "full")
+    assert not any(x.startswith("grid/") for x in done.difference())
+
+    found = load_all(results, "play", "room")
+    ours, other = found["full"][0], found["tfidf"][0]
+    rewrite(results, "full", result=other.result, predictions=other.predictions)
+    fresh, kept = (r.result["splits"][ID]["macro_f1"] for r in (ours, other))
+    assert f"macro-F1 {fresh:.4f}, kept {kept:.4f}, difference {fresh - kept:+.4f}" in line(
+        done, "full"
+    )
+    rewrite(results, "full", made_by=other.made_by | {"fingerprint": "another"})
+    assert "the kept record read other texts" in line(done, "full")
+
+
+def test_a_setting_without_seeds_is_told(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign.study, "SEEDS", {})
+    with pytest.raises(UserError, match="names no seeds for setting room; add it to SEEDS"):
+        _ = campaign.seeds
+
+
+def test_status_tells_kept_fresh_foreign_and_missing(done: Campaign) -> None:
+    lines = done.status()
+    assert len(lines) == 2 + 1 + 4 * 2
+    assert "full (seed 1): fresh" in lines
+    done.keep()
+    rewrite(done.checkout.runs, "tfidf", key="0123456789abcdef")
+    done.checkout.results.joinpath("play/room/full--seed1.json").unlink()
+    done.checkout.runs.joinpath("play/room/full--seed1.json").unlink()
+    lines = done.status()
+    assert "full (seed 0): kept; fresh" in lines
+    assert "full (seed 1): missing" in lines
+    assert "tfidf (seed 0): kept; fresh, but of another experiment" in lines
