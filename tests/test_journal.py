@@ -237,7 +237,11 @@ def test_other_texts_or_another_precision_have_another_resume_file(tmp_path: Pat
 
 def test_a_full_disk_leaves_one_line_and_the_last_whole_resume_file(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", FULL, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout.startswith("no space left on the disk for "), done.stderr
     assert done.stdout.count("\n") == 1
