@@ -15,7 +15,7 @@ tables: $(READY)
 	$(BIN)/lowrank-da tables
 	$(BIN)/lowrank-da tables --lang ru
 	$(BIN)/python -m paper.readme
-	if command -v latexmk >/dev/null; then latexmk -cd -pdf -interaction=nonstopmode paper/main.tex; fi
+	if command -v latexmk >/dev/null; then latexmk -cd -pdf -outdir=generated -interaction=nonstopmode paper/main.tex; fi
 
 lint: $(READY)
 	$(BIN)/ruff check .
