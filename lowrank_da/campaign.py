@@ -138,26 +138,33 @@ class Campaign:
         return lines
 
     def keep(self) -> tuple[list[Path], list[str]]:
-        """Copy clean records from `runs/` to `experiments/results/`: the copies, the names left.
+        """Copy clean records from `runs/` to `experiments/results/`: the copies, and what was left.
 
-        Left are records that were made from a changed tree or belong to another experiment. Raises
-        `UserError` when nothing is copied.
+        A record that is kept already with the same result on the same texts stays as it is. Left
+        are, each with its reason, records from a changed tree or of another experiment. Raises
+        `UserError` when there is none to keep.
         """
-        keys = {(name, seed): key for name, seed, key in self.expected()}
-        copied, left = [], []
+        keys = {name: key for name, _, key in self.expected()}
+        copied: list[Path] = []
+        left: list[str] = []
+        kept = 0
         found = load_all(self.checkout.runs, self.study_name, self.setting_name)
         for run in (run for runs in found.values() for run in runs):
-            combined = "made_from" in run.made_by
-            if run.made_by["dirty"] or not (combined or keys.get((run.name, run.seed)) == run.key):
-                left.append(f"{run.name} (seed {run.seed})")
+            parts = run.made_by.get("made_from", [{"name": run.name, "key": run.key}])
+            twin = self.record(self.checkout.results, run.name, run.seed, run.key)
+            if run.made_by["dirty"]:
+                left.append(f"{run.name} (seed {run.seed}): made from a changed tree")
+            elif any(keys.get(part["name"]) != part["key"] for part in parts):
+                left.append(f"{run.name} (seed {run.seed}): of another experiment")
+            elif twin and (twin.fingerprint, twin.result) == (run.fingerprint, run.result):
+                kept += 1
             else:
                 copied.append(run.save(self.checkout.results))
-        if not copied:
-            why = f": {left[0]} and {len(left) - 1} more are not" if left else ""
+        if not copied and not kept:
+            why = f" ({left[0]})" if left else ""
             raise UserError(
-                f"no record of {self.study_name} in {self.setting_name} below"
-                f" {self.checkout.runs} is from a clean tree and of its experiment{why};"
-                " commit, and run it again"
+                f"nothing of {self.study_name} in {self.setting_name} to keep below"
+                f" {self.checkout.runs}{why}; commit, and run it"
             )
         return copied, left
 

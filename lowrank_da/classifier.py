@@ -14,7 +14,6 @@ from lowrank_da.batches import Batch
 from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment
 from lowrank_da.head import Head
-from lowrank_da.layers import LoRALinear
 
 
 class Classifier(pl.LightningModule):
@@ -56,13 +55,15 @@ class Classifier(pl.LightningModule):
     def fit_to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Choose the attention that suits `device`, and round what is frozen to `dtype` once.
 
-        Matrices that a trained update is added to keep their precision: see `LoRALinear`.
+        A layer that trains any of its own parameters keeps the precision of all: an update is
+        added to unrounded weights (see `LoRALinear`), and a norm's two vectors are of one type.
         """
         attention.choose(self.encoder, device)
-        merged = {id(m.weight) for m in self.modules() if isinstance(m, LoRALinear)}
-        for parameter in self.parameters():
-            if not parameter.requires_grad and id(parameter) not in merged:
-                parameter.data = parameter.data.to(dtype)
+        for module in self.modules():
+            own = list(module.parameters(recurse=False))
+            if not any(parameter.requires_grad for parameter in own):
+                for parameter in own:
+                    parameter.data = parameter.data.to(dtype)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name: the method's and the head's."""

@@ -1,6 +1,7 @@
 """`lowrank-da`: the command line. Errors of the user end here, in one line and exit code 2."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,8 +69,10 @@ def run(arguments: Arguments) -> None:
     if name not in untuned and name not in trials:
         raise unknown("experiment", name, [*untuned, *trials])
     fixed = name in trials or isinstance(untuned[name], TfIdf)
-    if seed < 0 or (fixed and seed != 0):
-        raise UserError(f"--seed {seed}: {name} takes {'seed 0 alone' if fixed else '0 or more'}")
+    if fixed and seed != 0:
+        raise UserError(f"--seed {seed}: {name} takes seed 0 alone")
+    if not 0 <= seed < train.SEEDS:
+        raise UserError(f"--seed {seed}: seeds go from 0 to {train.SEEDS - 1}")
     if name in trials:
         (done,) = train.run([trials[name]], here.checkout.runs, here.checkout.root, machine)
     else:
@@ -118,8 +121,9 @@ def keep(arguments: Arguments) -> None:
     copied, left = campaign(arguments).keep()
     for path in copied:
         print(path)
-    for name in left:
-        print(f"left: {name} is from a changed tree or of another experiment")
+    print(f"{len(copied)} records are new; those with the same result were kept already")
+    for line in left:
+        print(f"left: {line}")
 
 
 def status(arguments: Arguments) -> None:
@@ -144,7 +148,8 @@ def data(arguments: Arguments) -> None:
 
 def _study(command: argparse.ArgumentParser, setting: str | None = "embedded") -> None:
     command.add_argument("study", nargs="?", default="thesis", help="a file of experiments/")
-    command.add_argument("--setting", default=setting, help="embedded (default), outfox, thesis")
+    which = "embedded by default" if setting else "all that have kept records by default"
+    command.add_argument("--setting", default=setting, help=f"see `list settings`; {which}")
 
 
 def _machine(command: argparse.ArgumentParser) -> None:
@@ -154,7 +159,8 @@ def _machine(command: argparse.ArgumentParser) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
-    top = argparse.ArgumentParser(prog="lowrank-da", description=__doc__)
+    what = "Full fine-tuning against LoRA: trainings, tables, records. Studies lie in experiments/."
+    top = argparse.ArgumentParser(prog="lowrank-da", description=what)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, does: Callable[[Arguments], None]) -> argparse.ArgumentParser:
@@ -167,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
     command = add("run", run)
     command.add_argument("study", help="a file of experiments/")
     command.add_argument("name", help="an arm, such as lora, or a trial")
-    command.add_argument("--setting", default="embedded", help="embedded, outfox, thesis")
+    command.add_argument("--setting", default="embedded", help="see `list settings`")
     command.add_argument("--seed", type=int, default=0)
     _machine(command)
 
@@ -187,8 +193,10 @@ def parser() -> argparse.ArgumentParser:
     command = add("data", data)
     command.add_argument("action", choices=("list", "get", "check"))
     command.add_argument("name", nargs="?", help="a corpus or a backbone")
-    command.add_argument("--accept-sha256", help="trust a file whose pin is not known")
-    command.add_argument("--allow-partial", action="store_true", help="accept other class counts")
+    command.add_argument("--accept-sha256", help="get: trust a file whose pin is not known")
+    command.add_argument(
+        "--allow-partial", action="store_true", help="check: accept other class counts"
+    )
     return top
 
 
@@ -200,8 +208,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"lowrank-da: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough; Python would complain again when it closes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        print("lowrank-da: interrupted; the same command goes on from here", file=sys.stderr)
+        print(
+            "lowrank-da: interrupted; the same command goes on from the last resume file, if any",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

@@ -31,6 +31,8 @@ from lowrank_da.journal import Journal, Progress
 from lowrank_da.run import Predictions, Run, finished, record_path, score
 
 DEVICES = ("auto", "cpu", "cuda")
+SEEDS = 2**31
+"""Seeds are smaller than this."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Cell:
     """A trial: its record holds *select* and nothing that it could be tuned on by mistake."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UserError(f"seed={self.seed} must be 0 or more")
+        if not 0 <= self.seed < SEEDS:
+            raise UserError(f"seed={self.seed}: seeds go from 0 to {SEEDS - 1}")
 
 
 @dataclass(frozen=True)

@@ -177,12 +177,33 @@ def test_keep_copies_clean_records_whole(done: Campaign) -> None:
     assert kinds == {".json", ".npz"}, "weights stay where they are"
 
 
+def test_keeping_again_changes_nothing(done: Campaign) -> None:
+    done.keep()
+    before = {p: p.read_bytes() for p in done.checkout.results.rglob("*") if p.is_file()}
+    later = load_all(done.checkout.runs, "play", "room")["full"][0].made_by | {"date": "later"}
+    rewrite(done.checkout.runs, "full", made_by=later)
+    assert done.keep() == ([], [])
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_seeds_beyond_the_studys_are_kept_too(
+    done: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(done.study, "SEEDS", {"room": (0,)})
+    _, left = done.keep()
+    assert left == []
+    assert ("full", 1) in records(done.checkout.results)
+
+
 def test_keep_leaves_records_of_a_changed_tree_or_another_experiment(done: Campaign) -> None:
     dirty = load_all(done.checkout.runs, "play", "room")["full"][0].made_by | {"dirty": True}
     rewrite(done.checkout.runs, "full", made_by=dirty)
     rewrite(done.checkout.runs, "owl_vs_human", key="0123456789abcdef")
     _, left = done.keep()
-    assert left == ["full (seed 0)", "owl_vs_human (seed 0)"]
+    assert left == [
+        "full (seed 0): made from a changed tree",
+        "owl_vs_human (seed 0): of another experiment",
+    ]
     kept = records(done.checkout.results)
     assert ("full", 0) not in kept
     assert ("owl_vs_human", 0) not in kept
@@ -195,7 +216,7 @@ def test_keep_refuses_where_nothing_is_clean(done: Campaign) -> None:
             dirty = dataclasses.replace(run, made_by=run.made_by | {"dirty": True})
             dirty.save(done.checkout.runs)
             assert name == run.name
-    with pytest.raises(UserError, match=r"clean tree .* more are not; commit") as caught:
+    with pytest.raises(UserError, match=r"made from a changed tree\); commit") as caught:
         done.keep()
     assert "\n" not in str(caught.value)
     assert not done.checkout.results.exists()
@@ -216,7 +237,9 @@ def test_records_made_in_a_changed_repository_are_dirty(campaign: Campaign, tmp_
 
 
 def test_keep_without_records_says_to_run_first(campaign: Campaign) -> None:
-    with pytest.raises(UserError, match=r"no record of play in room below .*run it again"):
+    with pytest.raises(
+        UserError, match=r"nothing of play in room to keep below .*commit, and run it"
+    ):
         campaign.keep()
 
 

@@ -190,9 +190,13 @@ def test_what_is_frozen_is_rounded_once_but_not_what_is_merged(family: str) -> N
     tokens, mask = padded(backbone)
     wanted = model(tokens, mask)
     model.fit_to(CPU, torch.bfloat16)
-    merged = {f"encoder.{name}.weight" for name in lora_layers(model.encoder)}
+    adapted = {
+        f"encoder.{name}.{part}"
+        for name in lora_layers(model.encoder)
+        for part in ("weight", "bias")
+    }
     for name, p in model.named_parameters():
-        kept = p.requires_grad or name in merged
+        kept = p.requires_grad or name in adapted
         assert p.dtype == (torch.float32 if kept else torch.bfloat16), name
     # Logits are about 0.02; two roundings of bf16 in a row are off by under 1 % of the largest.
     found = logits_of(model, tokens, mask)
@@ -228,3 +232,14 @@ def test_logits_of_a_text_do_not_depend_on_its_batch(family: str) -> None:
     for row, kept in enumerate(mask):
         alone = model(tokens[row, kept].unsqueeze(0), None)
         torch.testing.assert_close(alone[0], together[row])
+
+
+def test_a_norm_that_trains_its_bias_keeps_the_type_of_both() -> None:
+    model = classifier()
+    model.encoder.requires_grad_(False)
+    norm = model.encoder.get_submodule("encoder.layer.0.output.LayerNorm")
+    norm.bias.requires_grad_(True)
+    model.fit_to(CPU, torch.bfloat16)
+    assert norm.weight.dtype == norm.bias.dtype == torch.float32
+    tokens, mask = padded(BACKBONES["roberta"])
+    assert logits_of(model, tokens, mask).isfinite().all()

@@ -76,11 +76,14 @@ def refused(command: list[str], root: Path, capsys: pytest.CaptureFixture[str]) 
         (["status", "plya", *HERE], "unknown study 'plya'; did you mean 'play'"),
         (["tables", "plya", *HERE], "unknown study 'plya'; did you mean 'play'"),
         (["tables", "plya"], "unknown study 'plya'; did you mean 'play'"),
-        (["run", "play", "full", *HERE, "--seed", "-1"], "--seed -1: full takes 0 or more"),
+        (
+            ["run", "play", "full", *HERE, "--seed", "-1"],
+            "--seed -1: seeds go from 0 to 2147483647",
+        ),
         (["run", "play", "tfidf", *HERE, "--seed", "1"], "--seed 1: tfidf takes seed 0 alone"),
         (["reproduce", "play", *HERE, "--seeds", "0"], "--seeds 0: at least one seed is needed"),
         (["tables", "play", "--setting", "rom"], "unknown setting 'rom'; did you mean 'room'"),
-        (["keep", "play", *HERE], "no record of play in room below"),
+        (["keep", "play", *HERE], "nothing of play in room to keep below"),
         (["run", "play", "full", *HERE, "--device", "cuda"], "no CUDA device is there"),
         (["reproduce", "play", *HERE, "--device", "cuda"], "no CUDA device is there"),
         (
@@ -221,7 +224,7 @@ def test_an_interruption_is_no_traceback_and_goes_on_from_there(
         patch.setattr(Classifier, "validation_step", interrupt)
         assert cli.main(command) == 130
     signal.signal(signal.SIGINT, handler)
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "the same command goes on from the last resume file" in capsys.readouterr().err
     assert cli.main(command) == 0
 
 
