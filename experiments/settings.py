@@ -18,10 +18,10 @@ embedded = Setting(
 """Two cores, minutes, nothing but a package index: the default."""
 
 outfox = Setting(corpus=Outfox(), backbone=MINILM, max_tokens=256, epochs=3)
-"""Real student essays and three real generators; about an hour a seed on two cores."""
+"""Real student essays and three real generators; over an hour a seed on two cores (estimated)."""
 
 thesis = Setting(corpus=SemEval(), backbone=DISTILROBERTA, max_tokens=512, epochs=3)
-"""The thesis' own corpus and model: a card, or a day on a processor."""
+"""The thesis' own corpus and model; it wants a card."""
 
 tiny = Setting(
     corpus=Docstrings(),

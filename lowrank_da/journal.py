@@ -167,9 +167,9 @@ class Journal(pl.Callback):
 
 
 class Progress(pl.Callback):
-    """A bar with steps, epoch, *select* macro-F1, tokens a second and time left.
+    """A bar with steps, epoch, tokens a second and time left, and a line an epoch.
 
-    Without a terminal it prints a line an epoch instead.
+    The line holds loss and macro-F1 on *select*; without a terminal it is all there is.
     """
 
     def __init__(self, journal: Journal, name: str, steps: int, epochs: int) -> None:
