@@ -5,7 +5,7 @@ wrong? And what do three binary models give when they are combined into a real 4
 
 Command: `lowrank-da reproduce thesis --setting embedded` (or outfox, thesis).
 
-Cost: six trainings and eight learning-rate trials; embedded reads its trials from the kept records
+Cost: six trainings and ten learning-rate trials; embedded reads its trials from the kept records
 and takes about ten minutes on two cores.
 """
 
@@ -23,8 +23,8 @@ SEEDS = {"embedded": (0,), "outfox": (0,), "thesis": (0, 1, 2), "tiny": (0,)}
 THEORY = ("C08", "C18", "C19", "C20", "C21", "C23")
 
 RATES = {
-    "full": (5e-5, 1e-4, 2e-4, 4e-4),
-    "lora": (5e-4, 1e-3, 2e-3, 4e-3),
+    "full": (2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4),
+    "lora": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
 }
 """Tried on *select*: equally many for both."""
 
