@@ -1,54 +1,120 @@
-"""Attention written as plain matrix products, for processors.
+"""Attention over packed texts, by whatever is fast where it runs.
 
-On a CPU, PyTorch's fused attention is slow backward: with heads of 32 numbers it takes half of a
-LoRA step. Short texts do not need it, for their attention matrices are small, and matrix products
-are what the processor does best. The function is the same; a test holds it against the fused one.
+- On a card in bfloat16: PyTorch's variable-length flash attention, which reads the packed row.
+- On a card otherwise: PyTorch's fused attention on the rectangle.
+- On a processor: plain matrix products on the rectangle, differentiated by hand. PyTorch's fused
+  kernel is slow backward there (with heads of 32 numbers it takes half of a LoRA step); short texts
+  have small attention matrices, and matrix products are what the processor does best.
+
+All three are one function; tests hold them against each other and against transformers.
 """
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-PRODUCTS = "products"
+from lowrank_da.packing import Packing
+
+Row = Float[Tensor, "tokens width"]
 
 
-def attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """softmax(query key^T / sqrt(d) + mask) value.
+class _Products(torch.autograd.Function):
+    """softmax(s q k^T + bias) v for (batch, tokens, d) factors, and its gradients."""
 
-    `query`, `key`, `value` are (batch, heads, tokens, d), the mask is additive and broadcasts over
-    (batch, heads, tokens, tokens); the result is (batch, tokens, heads, d), as transformers wants.
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float
+    ) -> Tensor:
+        scale = q.shape[-1] ** -0.5
+        shape = (q.shape[0], q.shape[1], k.shape[1])
+        added = q.new_zeros(()).expand(shape) if bias is None else bias.expand(shape)
+        # Scale and mask ride along in the product: the scores are written once.
+        weights = torch.baddbmm(added, q, k.mT, beta=0 if bias is None else 1, alpha=scale)
+        weights = torch._softmax(weights, -1, False)
+        kept = None
+        mixed = weights
+        if dropout:
+            mixed, kept = torch.native_dropout(weights, dropout, True)
+        ctx.save_for_backward(q, k, v, weights, kept)
+        ctx.scale, ctx.dropout = scale, dropout
+        return torch.bmm(mixed, v)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, weights, kept = ctx.saved_tensors
+        (grad,) = grads
+        grad_weights = torch.bmm(grad, v.mT)
+        mixed = weights
+        if kept is not None:
+            share = 1 / (1 - ctx.dropout)
+            mixed, grad_weights = weights * kept * share, grad_weights * kept * share
+        grad_v = torch.bmm(mixed.mT, grad)
+        grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+        grad_scores.mul_(ctx.scale)
+        return torch.bmm(grad_scores, k), torch.bmm(grad_scores.mT, q), grad_v, None, None
+
+
+def _by_products(
+    q: Tensor, k: Tensor, v: Tensor, real: Tensor | None, heads: int, dropout: float
+) -> Tensor:
+    """(texts, longest, width) factors and result; `real` tells which keys are no padding."""
+    texts, queries, width = q.shape
+    split = (t.view(texts, -1, heads, width // heads).transpose(1, 2) for t in (q, k, v))
+    parts = (t.reshape(texts * heads, -1, width // heads) for t in split)
+    bias = None
+    if real is not None:
+        bias = torch.zeros_like(real, dtype=q.dtype).masked_fill_(~real, torch.finfo(q.dtype).min)
+        bias = bias.repeat_interleave(heads, dim=0).unsqueeze(1)
+    mixed: Tensor = _Products.apply(*parts, bias, dropout)  # type: ignore[no-untyped-call]
+    return mixed.view(texts, heads, queries, -1).transpose(1, 2).reshape(texts, queries, width)
+
+
+def _by_fused(
+    q: Tensor, k: Tensor, v: Tensor, real: Tensor | None, heads: int, dropout: float
+) -> Tensor:
+    """The same by PyTorch's fused attention."""
+    texts, queries, width = q.shape
+    q, k, v = (t.view(texts, -1, heads, width // heads).transpose(1, 2) for t in (q, k, v))
+    mask = None if real is None else real[:, None, None, :]
+    mixed = functional.scaled_dot_product_attention(q, k, v, mask, dropout)
+    return mixed.transpose(1, 2).reshape(texts, queries, width)
+
+
+def _by_varlen(
+    q: Tensor, k: Tensor, v: Tensor, queries: Packing, keys: Packing, heads: int
+) -> Tensor:
+    """The same on packed rows, without a rectangle; for cards, in half precision."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    split_q, split_k, split_v = (t.view(-1, heads, t.shape[-1] // heads) for t in (q, k, v))
+    mixed = varlen_attn(
+        split_q,
+        split_k,
+        split_v,
+        queries.offsets,
+        keys.offsets,
+        queries.longest,
+        keys.longest,
+    )
+    assert isinstance(mixed, Tensor)
+    return mixed.flatten(1)
+
+
+def attend(
+    q: Row, k: Row, v: Row, queries: Packing, keys: Packing, heads: int, dropout: float = 0.0
+) -> Row:
+    """softmax(q k^T / sqrt(d)) v within each text and head; d = width / heads.
+
+    `q` is packed as `queries`, `k` and `v` as `keys`: the same texts, each perhaps with fewer
+    queries. `dropout` is the share of attention weights that are set to zero.
     """
-    batch, heads, tokens, d = query.shape
-    q, k, v = (t.reshape(batch * heads, -1, d) for t in (query, key, value))
-    scores = torch.bmm(q * (d**-0.5 if scaling is None else scaling), k.transpose(1, 2))
-    if attention_mask is not None:
-        masked = scores.view(batch, heads, tokens, -1) + attention_mask.to(scores.dtype)
-        scores = masked.view_as(scores)
-    # `softmax` itself would be lifted to float32 by autocast; its sums are float32 anyway.
-    weights = torch._softmax(scores, -1, False)
-    if dropout:
-        weights = functional.dropout(weights, dropout, training=module.training)
-    mixed = torch.bmm(weights, v).view(batch, heads, tokens, d)
-    return mixed.transpose(1, 2).contiguous(), None
-
-
-ALL_ATTENTION_FUNCTIONS.register(PRODUCTS, attention)
-ALL_MASK_ATTENTION_FUNCTIONS.register(PRODUCTS, eager_mask)
-
-
-def choose(encoder: nn.Module, device: torch.device) -> None:
-    """Products on a CPU, PyTorch's fused attention on a card."""
-    encoder.config._attn_implementation = PRODUCTS if device.type == "cpu" else "sdpa"  # type: ignore[union-attr]
+    if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) and not dropout:
+        return _by_varlen(q, k, v, queries, keys, heads)
+    compute = _by_fused if q.is_cuda else _by_products
+    parts = (queries.rectangle(q), keys.rectangle(k), keys.rectangle(v))
+    return queries.row(compute(*parts, keys.real(), heads, dropout))

@@ -61,9 +61,14 @@ class Backbone:
     """Not pretrained at all: random weights under a fixed seed, and a byte tokenizer."""
 
     @property
+    def first_position(self) -> int:
+        """The row of the position table that the first token reads: RoBERTa's begin at 2."""
+        return 2 if self.family == "roberta" else 0
+
+    @property
     def max_tokens(self) -> int:
-        """Tokens that the position table admits; RoBERTa's positions start at 2."""
-        return self.positions - (2 if self.family == "roberta" else 0)
+        """Tokens that the position table admits."""
+        return self.positions - self.first_position
 
     def map_shape(self, target: Map) -> tuple[int, int]:
         """(in, out) of one of the six linear maps of a layer."""
@@ -141,7 +146,7 @@ class Backbone:
     def load(
         self, hidden_dropout: float = 0.0, attention_dropout: float = 0.0
     ) -> "PreTrainedModel":
-        """The encoder in float32, without pooler, with fused (SDPA) attention.
+        """The encoder in float32, without pooler.
 
         Raises `UserError` when the weights are missing, damaged or not the pinned ones.
         """
@@ -153,7 +158,6 @@ class Backbone:
         config = self.config()
         config.hidden_dropout_prob = hidden_dropout
         config.attention_probs_dropout_prob = attention_dropout
-        config._attn_implementation = "sdpa"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model: PreTrainedModel = AutoModel.from_config(  # type: ignore[no-untyped-call]
@@ -190,7 +194,7 @@ class Backbone:
 
     @property
     def pad_token(self) -> int:
-        """The id that fills a batch's shorter texts."""
+        """The id that this family fills shorter texts up with; packed batches hold none."""
         return 1 if self.family == "roberta" else 0
 
     def encode(

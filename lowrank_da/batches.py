@@ -1,59 +1,129 @@
 """From tokenised texts to batches under a token budget.
 
-Texts of like length share a batch, so that little of it is padding; every epoch is shuffled anew
-from (seed, epoch) alone, so that a resumed run meets the batches of the unbroken one.
+A batch is packed (see `packing.py`): it holds no padding. Texts of like length share one, because
+attention on a processor pads; every epoch is shuffled anew from (seed, epoch) alone, so that a
+resumed run meets the batches of the unbroken one.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from lowrank_da.packing import Packing
 
 BLUR = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Token ids of some texts of one role."""
+    """Some texts of one role, packed in one row of tokens."""
 
     index: Tensor
-    """(batch,) positions of the texts in their role."""
+    """(texts,) positions of the texts in their role."""
     tokens: Tensor
-    """(batch, tokens) ids, shorter texts filled up with the pad id."""
-    mask: Tensor | None
-    """(batch, tokens) true at real tokens; None when nothing is padded."""
+    """(tokens,) ids."""
+    positions: Tensor
+    """(tokens,) place of each token in its text, from 0."""
+    packing: Packing
     labels: Tensor
-    """(batch,) class numbers."""
+    """(texts,) class numbers."""
+    states: Tensor | None = None
+    """(tokens, width) what enters layer number `layers_done`, where that is known already."""
+    layers_done: int = 0
+    """Layers that need not be computed any more."""
 
     @property
     def real_tokens(self) -> int:
-        """Tokens that are not padding."""
-        return self.tokens.numel() if self.mask is None else int(self.mask.sum())
+        """Tokens in the row."""
+        return self.tokens.numel()
+
+    @property
+    def padded_tokens(self) -> int:
+        """Cells of the rectangle that attention on a processor computes."""
+        return self.packing.texts * self.packing.longest
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`."""
-        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        parts = (t.to(device, non_blocking=True) for t in (self.index, self.tokens, self.labels))
-        index, tokens, labels = parts
-        return Batch(index, tokens, mask, labels)
+        parts = (self.index, self.tokens, self.positions, self.labels)
+        index, tokens, positions, labels = (t.to(device, non_blocking=True) for t in parts)
+        states = None if self.states is None else self.states.to(device, non_blocking=True)
+        packing = self.packing.to(device)
+        return Batch(index, tokens, positions, packing, labels, states, self.layers_done)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What the lowest layers make of every token of some texts: computed once, see `trunk.py`."""
+
+    layers: int
+    table: Tensor = field(repr=False)
+    """(tokens of all the texts, width), the texts behind each other in any order."""
+    starts: tuple[int, ...] = field(repr=False)
+    """(texts,) the row of each text's first token."""
+
+    def of(self, texts: Sequence[int]) -> "Known":
+        """The same for some of the texts."""
+        return replace(self, starts=tuple(self.starts[i] for i in texts))
+
+
+def pack(
+    texts: Sequence[Sequence[int] | NDArray[np.int64]],
+    labels: Sequence[int] | None = None,
+    index: Sequence[int] | None = None,
+) -> Batch:
+    """The batch of texts given as token ids.
+
+    Class numbers are 0 where None, and the texts are numbered from 0.
+    """
+    lengths = [len(ids) for ids in texts]
+    return Batch(
+        torch.tensor(range(len(texts)) if index is None else list(index)),
+        torch.from_numpy(np.concatenate([np.asarray(ids, dtype=np.int64) for ids in texts])),
+        torch.from_numpy(np.concatenate([np.arange(n, dtype=np.int64) for n in lengths])),
+        Packing.of(lengths),
+        torch.tensor([0] * len(texts) if labels is None else list(labels)),
+    )
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """Batches behind each other as one; all of them start above the same layer."""
+    (layers_done,) = {batch.layers_done for batch in batches}
+    states = [batch.states for batch in batches if batch.states is not None]
+    return Batch(
+        torch.cat([batch.index for batch in batches]),
+        torch.cat([batch.tokens for batch in batches]),
+        torch.cat([batch.positions for batch in batches]),
+        Packing.of(torch.cat([batch.packing.lengths for batch in batches]).tolist()),
+        torch.cat([batch.labels for batch in batches]),
+        torch.cat(states) if states else None,
+        layers_done,
+    )
 
 
 class Batches:
     """The batches of one role, in a fixed order or shuffled by epoch.
 
     `ids[i]` are the token ids of text i, `labels[i]` its class number. No batch holds more than
-    `budget` padded tokens, but a single text longer than the budget is a batch of its own.
+    `budget` tokens, padding for attention counted, but a single longer text is a batch of its own.
     """
 
     def __init__(
-        self, ids: Sequence[Sequence[int]], labels: Sequence[int], *, budget: int, pad: int
+        self,
+        ids: Sequence[Sequence[int]],
+        labels: Sequence[int],
+        *,
+        budget: int,
+        known: Known | None = None,
     ) -> None:
+        """With `known`, batches bring what enters the layers above the known ones."""
         self.ids = [np.asarray(i, dtype=np.int64) for i in ids]
-        self.labels = np.asarray(labels, dtype=np.int64)
+        self.labels = list(labels)
         self.lengths = np.array([len(i) for i in ids], dtype=np.int64)
-        self.budget, self.pad = budget, pad
+        self.budget, self.known = budget, known
 
     def plan(self, seed: int | None = None, epoch: int = 0) -> list[list[int]]:
         """Which texts share a batch: longest first, or shuffled by (seed, epoch).
@@ -78,18 +148,14 @@ class Batches:
 
     def batch(self, texts: Sequence[int]) -> Batch:
         """The batch of these texts."""
-        longest = int(self.lengths[list(texts)].max())
-        tokens = np.full((len(texts), longest), self.pad, dtype=np.int64)
-        mask = np.zeros((len(texts), longest), dtype=bool)
-        for row, i in enumerate(texts):
-            tokens[row, : self.lengths[i]] = self.ids[i]
-            mask[row, : self.lengths[i]] = True
-        return Batch(
-            torch.tensor(list(texts)),
-            torch.from_numpy(tokens),
-            None if mask.all() else torch.from_numpy(mask),
-            torch.from_numpy(self.labels[list(texts)]),
-        )
+        made = pack([self.ids[i] for i in texts], [self.labels[i] for i in texts], texts)
+        if self.known is None:
+            return made
+        starts = self.known.starts
+        rows = [np.arange(starts[i], starts[i] + self.lengths[i]) for i in texts]
+        chosen = torch.from_numpy(np.concatenate(rows)).to(self.known.table.device)
+        states = self.known.table.index_select(0, chosen)
+        return replace(made, states=states, layers_done=self.known.layers)
 
     def epoch(self, seed: int | None = None, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of one pass, from number `first` on."""

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.classification import MulticlassF1Score
 
-from lowrank_da import attention
 from lowrank_da.batches import Batch
+from lowrank_da.encode import encode
 from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment
 from lowrank_da.head import Head
@@ -46,24 +46,28 @@ class Classifier(pl.LightningModule):
         self.select_f1 = MulticlassF1Score(classes, average="macro")
         self.step = 0
 
-    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, tokens) ids and a mask, None when all are real, to (batch, classes) logits."""
-        states = self.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state
-        logits: Tensor = self.head(states, mask)
+    def forward(self, batch: Batch) -> Tensor:
+        """(texts, classes) logits."""
+        states, packing = encode(self.encoder, self.experiment.setting.backbone, batch)
+        logits: Tensor = self.head(states, packing)
         return logits
 
-    def fit_to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Choose the attention that suits `device`, and round what is frozen to `dtype` once.
+    def fit_to(self, dtype: torch.dtype) -> None:
+        """Round what is frozen to `dtype` once.
 
         A layer that trains any of its own parameters keeps the precision of all: an update is
         added to unrounded weights (see `LoRALinear`), and a norm's two vectors are of one type.
         """
-        attention.choose(self.encoder, device)
         for module in self.modules():
             own = list(module.parameters(recurse=False))
             if not any(parameter.requires_grad for parameter in own):
                 for parameter in own:
                     parameter.data = parameter.data.to(dtype)
+
+    @property
+    def classifiers(self) -> list["Classifier"]:
+        """What this module trains: itself; a joint training has several."""
+        return [self]
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name: the method's and the head's."""
@@ -95,15 +99,19 @@ class Classifier(pl.LightningModule):
         share = (step + 1) / warm if step < warm else (self.steps - step) / (self.steps - warm + 1)
         return self.experiment.learning_rate * share
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over the trained parameters; biases and norms are not decayed."""
+    def groups(self) -> list[dict[str, Any]]:
+        """The trained parameters for the optimizer; biases and norms are not decayed."""
+        rate = {"lr": self.experiment.learning_rate}
         decayed = [p for p in self.trained().values() if p.ndim > 1]
         others = [p for p in self.trained().values() if p.ndim == 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.experiment.weight_decay},
-            {"params": others, "weight_decay": 0.0},
+        return [
+            {"params": decayed, "weight_decay": self.experiment.weight_decay} | rate,
+            {"params": others, "weight_decay": 0.0} | rate,
         ]
-        return torch.optim.AdamW(groups, lr=self.experiment.learning_rate, fused=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW over the trained parameters."""
+        return torch.optim.AdamW(self.groups(), fused=True)
 
     def configure_gradient_clipping(
         self,
@@ -112,7 +120,7 @@ class Classifier(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip by the total norm; Lightning itself refuses to beside a fused optimizer."""
-        nn.utils.clip_grad_norm_(self.trained().values(), gradient_clip_val or float("inf"))
+        clip(self, gradient_clip_val)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set this step's learning rate and generators from its number alone.
@@ -123,16 +131,24 @@ class Classifier(pl.LightningModule):
         for group in self.optimizers().optimizer.param_groups:  # type: ignore[union-attr]
             group["lr"] = self.learning_rate(self.step)
 
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of (texts, classes) logits, weighted by class if asked."""
+        return functional.cross_entropy(logits.float(), labels, weight=self.class_weights)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy of the batch, weighted by class if asked."""
-        logits = self(batch.tokens, batch.mask).float()
-        return functional.cross_entropy(logits, batch.labels, weight=self.class_weights)
+        """The batch's loss."""
+        return self.loss(self(batch), batch.labels)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect macro-F1 on *select*."""
-        self.select_f1.update(self(batch.tokens, batch.mask), batch.labels)
+        self.select_f1.update(self(batch), batch.labels)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
-        """(batch,) positions in the role, (batch, classes) probabilities."""
-        logits = self(batch.tokens, batch.mask).float()
+        """(texts,) positions in the role, (texts, classes) probabilities."""
+        logits = self(batch).float()
         return batch.index, logits.softmax(dim=-1)
+
+
+def clip(classifier: Classifier, norm: float | None) -> None:
+    """Scale the gradients of all that trains so that their total norm is at most `norm`."""
+    nn.utils.clip_grad_norm_(classifier.trained().values(), norm or float("inf"))

@@ -16,9 +16,13 @@ T = TypeVar("T")
 
 
 def names(package: str) -> list[str]:
-    """The names of the public modules of `package`, sorted; nothing but the package is imported."""
+    """The names of the public modules of `package`, sorted, packages within it left out.
+
+    Nothing but the package is imported.
+    """
     path = importlib.import_module(package).__path__
-    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
+    found = pkgutil.iter_modules(path)
+    return sorted(m.name for m in found if not m.ispkg and not m.name.startswith("_"))
 
 
 def find(package: str, name: str, kind: str) -> ModuleType:

@@ -82,14 +82,17 @@ class Experiment:
     labels: tuple[str, ...] = ()
     """The classes to tell apart; empty means all of the corpus."""
     batch_tokens: int = 2048
-    """Padded tokens in one optimizer step, at most (a longer single text still makes a batch)."""
+    """Tokens in one optimizer step, at most, each text counted as long as the longest beside it.
+
+    A single text that is longer still makes a batch.
+    """
     warmup: float = 0.06
     """Share of the steps over which the learning rate rises linearly; then it falls to zero."""
     weight_decay: float = 0.0
     hidden_dropout: float = 0.0
     """Dropout after embeddings and sublayers, and in the head."""
     attention_dropout: float = 0.0
-    """Dropout on attention weights; above 0 a CPU leaves the fused kernel and is 4 times slower."""
+    """Dropout on attention weights; above 0 a card leaves its variable-length kernel."""
     class_weights: bool = False
     """Weigh the loss by n / (K n_c)."""
 
@@ -102,6 +105,7 @@ class Experiment:
             raise UserError(f"labels={self.labels}: at least two classes are needed")
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"learning_rate={self.learning_rate} must be above 0")
+        self.method.frozen_layers(self.setting.backbone)
         if self.batch_tokens < 1:
             raise UserError(f"batch_tokens={self.batch_tokens} must be at least 1")
         for name in ("warmup", "hidden_dropout", "attention_dropout"):

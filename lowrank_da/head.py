@@ -7,12 +7,14 @@ that heads never differ between the methods and models compared.
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
+
+from lowrank_da.packing import Packing
 
 
 class Head(nn.Module):
-    """(batch, tokens, width) states and a mask of real tokens to (batch, classes) logits."""
+    """(tokens, width) states of packed texts to (texts, classes) logits."""
 
     def __init__(
         self, width: int, classes: int, pooling: Literal["first", "mean"], dropout: float
@@ -27,21 +29,20 @@ class Head(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def pool(
-        self, states: Float[Tensor, "batch tokens width"], mask: Bool[Tensor, "batch tokens"] | None
-    ) -> Float[Tensor, "batch width"]:
-        """The first token's state, or the mean over real tokens; `mask` None: all are real."""
+        self, states: Float[Tensor, "tokens width"], packing: Packing
+    ) -> Float[Tensor, "texts width"]:
+        """The first token's state, or the mean over the tokens of each text."""
         if self.pooling == "first":
-            return states[:, 0]
-        if mask is None:
-            return states.float().mean(dim=1)
-        kept = mask.unsqueeze(-1).to(torch.float32)
-        return (states.float() * kept).sum(dim=1) / kept.sum(dim=1)
+            return states[packing.first]
+        # Sums of many tokens want more than half precision.
+        wide = states.to(torch.promote_types(states.dtype, torch.float32))
+        return packing.rectangle(wide).sum(dim=1) / packing.lengths.unsqueeze(1)
 
     def forward(
-        self, states: Float[Tensor, "batch tokens width"], mask: Bool[Tensor, "batch tokens"] | None
-    ) -> Float[Tensor, "batch classes"]:
+        self, states: Float[Tensor, "tokens width"], packing: Packing
+    ) -> Float[Tensor, "texts classes"]:
         """Logits."""
-        hidden = self.dropout(self.pool(states, mask))
+        hidden = self.dropout(self.pool(states, packing))
         hidden = self.dropout(torch.tanh(self.dense(hidden)))
         logits: Tensor = self.out_proj(hidden)
         return logits

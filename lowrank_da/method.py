@@ -34,6 +34,13 @@ class Method(ABC):
         """Parameters of the encoder that train, head excluded; by default the added ones."""
         return self.added_parameters(backbone)
 
+    def frozen_layers(self, backbone: Backbone) -> int:
+        """Lowest layers whose output nothing that trains can change; `UserError` when it is not so.
+
+        Their states are the same in every step, so they may be computed once (see `trunk.py`).
+        """
+        return 0
+
 
 def method(name: str) -> type[Method]:
     """The method whose file in `methods/` is called `name`; `UserError` names the nearest one."""

@@ -5,6 +5,7 @@ predicts every text of the other roles and saves the record. A cell whose record
 trained again; one that was interrupted goes on from its resume file, to the same result.
 """
 
+import hashlib
 import logging
 import resource
 import sys
@@ -13,21 +14,25 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import safetensors.torch
 import torch
 
-from lowrank_da import cost, metrics, provenance
-from lowrank_da.batches import Batch, Batches
+from lowrank_da import cost, energy, metrics, provenance, trunk
+from lowrank_da.batches import Batch, Batches, Known
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpus import SELECT, TRAIN, Splits, splits
+from lowrank_da.energy import Meter
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.experiment import Experiment, Setting, canonical
 from lowrank_da.files import atomic
-from lowrank_da.journal import Journal, Progress
+from lowrank_da.joint import Joint, JointBatch
+from lowrank_da.journal import Journal, Ledger, Progress
 from lowrank_da.run import Predictions, Run, finished, record_path, score
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -100,21 +105,21 @@ class Prepared:
     splits: Splits
     ids: dict[str, list[list[int]]] = field(repr=False)
 
-    def batches(self, role: str, experiment: Experiment) -> Batches:
-        """The batches of a role's texts of the experiment's classes."""
+    def batches(self, role: str, experiment: Experiment, known: Known | None = None) -> Batches:
+        """The batches of a role's texts of the experiment's classes.
+
+        `known` holds what is known of all of the role's texts.
+        """
         own = [i for i, e in enumerate(self.splits[role]) if e.label in experiment.classes]
         labels = [experiment.classes.index(self.splits[role][i].label) for i in own]
         ids = [self.ids[role][i] for i in own]
-        return _batches(ids, labels, experiment)
+        part = None if known is None else known.of(own)
+        return Batches(ids, labels, budget=experiment.batch_tokens, known=part)
 
-    def all_texts(self, role: str, experiment: Experiment) -> Batches:
+    def all_texts(self, role: str, experiment: Experiment, known: Known | None) -> Batches:
         """The batches of every text of a role, whatever its class; the class numbers are 0."""
-        return _batches(self.ids[role], [0] * len(self.ids[role]), experiment)
-
-
-def _batches(ids: list[list[int]], labels: list[int], experiment: Experiment) -> Batches:
-    pad = experiment.setting.backbone.pad_token
-    return Batches(ids, labels, budget=experiment.batch_tokens, pad=pad)
+        ids = self.ids[role]
+        return Batches(ids, [0] * len(ids), budget=experiment.batch_tokens, known=known)
 
 
 @cache
@@ -130,27 +135,90 @@ def prepare(setting: Setting) -> Prepared:
     return Prepared(taken, ids)
 
 
+def _steps(passes: Sequence[Iterator[Batch]]) -> Iterator[Batch | JointBatch]:
+    """The steps of one pass: one member's batches as they are, several members' joined."""
+    if len(passes) == 1:
+        yield from passes[0]
+    else:
+        yield from (JointBatch.of(parts) for parts in zip_longest(*passes))
+
+
 class _Epochs:
     """Lightning's view of the training batches: each pass starts where the journal stands.
 
     The place is read with the first batch, for Lightning also makes iterators that it never uses.
     """
 
-    def __init__(self, batches: Batches, seed: int, journal: Journal) -> None:
-        self.batches, self.seed, self.journal = batches, seed, journal
+    def __init__(self, members: Sequence["_Member"], journal: Journal) -> None:
+        self.batches = [(m.data.batches(TRAIN, m.experiment, m.known(TRAIN))) for m in members]
+        self.seeds = [member.cell.seed for member in members]
+        self.journal = journal
 
-    def __iter__(self) -> Iterator[Batch]:
-        yield from self.batches.epoch(self.seed, self.journal.epoch, self.journal.batch)
+    def __iter__(self) -> Iterator[Batch | JointBatch]:
+        epoch, first = self.journal.epoch, self.journal.batch
+        pairs = zip(self.batches, self.seeds, strict=True)
+        yield from _steps([batches.epoch(seed, epoch, first) for batches, seed in pairs])
 
 
 class _Once:
-    """Lightning's view of batches that are read in their fixed order."""
+    """Lightning's view of batches that are read in their fixed order, one `Batches` a member."""
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, *batches: Batches) -> None:
         self.batches = batches
 
-    def __iter__(self) -> Iterator[Batch]:
-        return self.batches.epoch()
+    def __iter__(self) -> Iterator[Batch | JointBatch]:
+        yield from _steps([batches.epoch() for batches in self.batches])
+
+
+class _Member:
+    """One cell of a training: its classifier, its batches and where they start from."""
+
+    def __init__(
+        self, cell: Cell, machine: Machine, cached_trunk: bool, trunks: Path | None
+    ) -> None:
+        self.cell, self.machine, self.trunks = cell, machine, trunks
+        self.start = time.perf_counter()
+        self.experiment = cell.experiment
+        self.data = prepare(self.experiment.setting)
+        batches = self.data.batches(TRAIN, self.experiment)
+        epochs = range(self.experiment.setting.epochs)
+        self.steps = sum(len(batches.plan(cell.seed, epoch)) for epoch in epochs)
+        weights = _loss_weights(self.experiment, self.data.splits)
+        self.classifier = Classifier(self.experiment, cell.seed, self.steps, weights)
+        self.classifier.fit_to(machine.dtype)
+        # Dropout would make the frozen layers' states differ from step to step.
+        still = not self.experiment.hidden_dropout and not self.experiment.attention_dropout
+        frozen = self.experiment.method.frozen_layers(self.experiment.setting.backbone)
+        self.known_layers = frozen if cached_trunk and still else 0
+        self.trunk_seconds = 0.0
+
+    def known(self, role: str) -> Known | None:
+        """What a role's batches start from: the states above the trunk, if there is one."""
+        if not self.known_layers:
+            return None
+        start = time.perf_counter()
+        found = trunk.known(
+            self.classifier.encoder.to(self.machine.device),
+            self.experiment.setting.backbone,
+            self.data.ids[role],
+            self.known_layers,
+            self.machine.device,
+            self.machine.dtype,
+            budget=self.experiment.batch_tokens,
+            folder=self.trunks,
+        )
+        self.trunk_seconds += time.perf_counter() - start
+        return found
+
+    def predict(self, trainer: pl.Trainer, role: str) -> Predictions:
+        """Probabilities of every text of a role, also of those whose class it never saw."""
+        texts = self.data.all_texts(role, self.experiment, self.known(role))
+        outputs = trainer.predict(self.classifier, _Once(texts))
+        index = torch.cat([i for i, _ in outputs]).numpy()  # type: ignore[union-attr]
+        rows = torch.cat([p for _, p in outputs]).float().numpy()  # type: ignore[union-attr]
+        ordered = np.empty_like(rows)
+        ordered[index] = rows
+        return Predictions.of(self.data.splits[role], self.data.splits.labels, ordered)
 
 
 def run(
@@ -160,16 +228,23 @@ def run(
     machine: Machine,
     *,
     resume_seconds: float = 120.0,
+    cached_trunk: bool = True,
+    trunks: Path | None = None,
+    jointly: bool = False,
 ) -> list[Run]:
     """Train every cell that has no record below `folder` yet; all records, in the cells' order.
 
     `root` is the checkout whose commit the records name. A resume file is written at least every
-    `resume_seconds` of training and at every epoch's end.
+    `resume_seconds` of training and at every epoch's end. `cached_trunk`: compute frozen lower
+    layers once, where a method has them (see `trunk.py`), and keep their states in `trunks`, by
+    default a folder of the cache. `jointly`: train the cells together over
+    one frozen encoder (see `joint.py`); `UserError` when they differ in setting or cannot be.
     """
-    return [
-        _finished(cell, folder) or _train(cell, folder, root, machine, resume_seconds)
-        for cell in cells
-    ]
+    due = [cell for cell in cells if not _finished(cell, folder)]
+    for group in [due] if jointly and due else [[cell] for cell in due]:
+        members = [_Member(cell, machine, cached_trunk, trunks) for cell in group]
+        _train(members, folder, root, machine, resume_seconds)
+    return [run for run in (_finished(cell, folder) for cell in cells) if run is not None]
 
 
 def _finished(cell: Cell, folder: Path) -> Run | None:
@@ -178,47 +253,72 @@ def _finished(cell: Cell, folder: Path) -> Run | None:
     return finished(path, cell.experiment.key, texts.fingerprint)
 
 
-def resume_path(cell: Cell, folder: Path, machine: Machine) -> Path:
-    """Where the cell's training is resumed from, on these texts and in this arithmetic only.
+def resume_path(cells: Sequence[Cell], folder: Path, machine: Machine) -> Path:
+    """Where the cells' training is resumed from, on these texts and in this arithmetic only.
 
-    On others it would not end as the unbroken training does.
+    On others it would not end as the unbroken training does. It lies beside the first one's record.
     """
-    texts = prepare(cell.experiment.setting).splits.fingerprint[:8]
-    state = f".{cell.experiment.key}-{texts}-{machine.precision}.resume"
-    record = record_path(folder, cell.study, cell.setting, cell.name, cell.seed)
+    first = cells[0]
+    texts = prepare(first.experiment.setting).splits.fingerprint[:8]
+    names = "-".join(f"{cell.experiment.key}-{cell.seed}" for cell in cells)
+    key = first.experiment.key if len(cells) == 1 else hashlib.sha256(names.encode()).hexdigest()
+    state = f".{key[:16]}-{texts}-{machine.precision}.resume"
+    record = record_path(folder, first.study, first.setting, first.name, first.seed)
     return record.with_suffix(state)
 
 
-def _train(cell: Cell, folder: Path, root: Path, machine: Machine, every: float) -> Run:
-    start = time.perf_counter()
-    experiment = cell.experiment
-    data = prepare(experiment.setting)
+def _train(
+    members: Sequence["_Member"], folder: Path, root: Path, machine: Machine, every: float
+) -> None:
+    """Train the members as one training, and save their records."""
+    cells = [member.cell for member in members]
+    settings = {cell.experiment.setting for cell in cells}
+    if len(settings) > 1:
+        raise UserError(f"{', '.join(c.name for c in cells)} differ in setting; train them apart")
+    (setting,) = settings
     made_by = provenance.made_by(
         root,
-        fingerprint=data.splits.fingerprint,
-        corpus_versions=experiment.setting.corpus.versions(),
+        fingerprint=prepare(setting).splits.fingerprint,
+        corpus_versions=setting.corpus.versions(),
         precision=machine.precision,
         device=machine.name,
         threads=torch.get_num_threads(),
     )
-    batches = data.batches(TRAIN, experiment)
-    epochs = experiment.setting.epochs
-    steps = sum(len(batches.plan(cell.seed, epoch)) for epoch in range(epochs))
-    classifier = Classifier(experiment, cell.seed, steps, _loss_weights(experiment, data.splits))
-    classifier.fit_to(machine.device, machine.dtype)
-    journal = Journal(resume_path(cell, folder, machine), every)
-    journal.restore(classifier)
-    trainer = _trainer(machine, journal, cell.name, steps, epochs)
-    if journal.epoch < epochs:
-        _fit(trainer, classifier, _Epochs(batches, cell.seed, journal), data, experiment)
-    classifier.load_trained(journal.best, str(journal.path))
-    predictions = {
-        role: _predict(trainer, classifier, data, role, experiment)
-        for role in ((SELECT,) if cell.select_only else data.splits.evaluated)
-    }
-    labels, corpus_labels = experiment.classes, data.splits.labels
+    classifiers = [member.classifier for member in members]
+    module = Joint(classifiers) if len(cells) > 1 else classifiers[0]
+    meter = Meter(_energy_counters(machine))
+    journal = Journal(resume_path(cells, folder, machine), every, len(cells), meter)
+    journal.restore(classifiers)
+    steps = sum(member.steps for member in members)
+    progress = Progress(journal, [cell.name for cell in cells], steps, setting.epochs)
+    trainer = _trainer(machine, [journal, progress], setting.epochs - journal.epoch)
+    if journal.epoch < setting.epochs:
+        select = [m.data.batches(SELECT, m.experiment, m.known(SELECT)) for m in members]
+        _fit(trainer, module, _Epochs(members, journal), _Once(*select))
+    for member, ledger in zip(members, journal.ledgers, strict=True):
+        cell = member.cell
+        member.classifier.load_trained(ledger.best, str(journal.path))
+        weights = record_path(folder, cell.study, cell.setting, cell.name, cell.seed)
+        with atomic(weights.with_suffix(".safetensors")) as temporary:
+            temporary.write_bytes(safetensors.torch.save(ledger.best))
+        _record(member, ledger, journal, trainer, made_by).save(folder)
+    journal.discard()
+
+
+def _record(
+    member: _Member,
+    ledger: Ledger,
+    journal: Journal,
+    trainer: pl.Trainer,
+    made_by: dict[str, Any],
+) -> Run:
+    """Judge a trained classifier on every role."""
+    cell, experiment, texts = member.cell, member.experiment, member.data.splits
+    roles = (SELECT,) if cell.select_only else texts.evaluated
+    predictions = {role: member.predict(trainer, role) for role in roles}
+    labels, corpus_labels = experiment.classes, texts.labels
     human = experiment.setting.corpus.human
-    done = Run(
+    return Run(
         cell.study,
         cell.setting,
         cell.name,
@@ -229,23 +329,17 @@ def _train(cell: Cell, folder: Path, root: Path, machine: Machine, every: float)
         corpus_labels,
         result={
             "splits": {r: score(p, labels, corpus_labels, human) for r, p in predictions.items()},
-            "parameters": parameters(classifier),
-            "corpus": data.splits.summary(labels),
-            "epoch": journal.best_epoch,
-            "steps": steps,
-            "curve": journal.curve,
+            "parameters": parameters(member.classifier),
+            "corpus": texts.summary(labels),
+            "epoch": ledger.best_epoch,
+            "steps": member.steps,
+            "curve": ledger.curve,
         },
-        measured=_measured(experiment, batches, journal, machine)
-        | {"seconds": time.perf_counter() - start},
+        measured=_measured(member, ledger, journal)
+        | {"seconds": time.perf_counter() - member.start},
         made_by=made_by,
         predictions=predictions,
     )
-    weights = record_path(folder, cell.study, cell.setting, cell.name, cell.seed)
-    with atomic(weights.with_suffix(".safetensors")) as temporary:
-        temporary.write_bytes(safetensors.torch.save(journal.best))
-    done.save(folder)
-    journal.discard()
-    return done
 
 
 def _loss_weights(experiment: Experiment, splits: Splits) -> list[float] | None:
@@ -256,35 +350,40 @@ def _loss_weights(experiment: Experiment, splits: Splits) -> list[float] | None:
     return list(weights.values())
 
 
-def _measured(
-    experiment: Experiment, batches: Batches, journal: Journal, machine: Machine
-) -> dict[str, float]:
-    """What the clock and the meters say of the training, beside what it had to compute."""
+def _measured(member: _Member, ledger: Ledger, journal: Journal) -> dict[str, float | None]:
+    """What the clock and the meters say of the training, beside what it had to compute.
+
+    Of a joint training's seconds and joules each member is given its share by tokens. `flops` and
+    `train_seconds` begin above the trunk, whose one pass is told apart.
+    """
+    experiment, machine = member.experiment, member.machine
     setting = experiment.setting
+    batches = member.data.batches(TRAIN, experiment)
     lengths = [len(ids) for ids in batches.ids] * setting.epochs
-    flops = cost.training_flops(setting.backbone, experiment.method, lengths)
+    known = member.known_layers
+    flops = cost.training_flops(setting.backbone, experiment.method, lengths, known=known > 0)
     peak = peak_flops(machine)
+    share = ledger.tokens / sum(each.tokens for each in journal.ledgers)
+    seconds, joules = journal.seconds * share, journal.meter.joules
     return {
-        "train_seconds": journal.seconds,
-        "train_tokens": journal.tokens,
-        "tokens_per_second": journal.tokens / journal.seconds,
-        "packing_efficiency": journal.tokens / journal.padded,
+        "train_seconds": seconds,
+        "train_tokens": ledger.tokens,
+        "tokens_per_second": ledger.tokens / seconds,
+        "packing_efficiency": ledger.tokens / ledger.padded,
         "flops": flops,
         "peak_flops_per_second": peak,
-        "share_of_limit": flops / journal.seconds / peak,
+        "share_of_limit": flops / seconds / peak,
         "peak_memory_bytes": _peak_memory(machine),
+        "energy_joules": None if joules is None else joules * share,
+        "trained_jointly": len(journal.ledgers),
+        "trunk_seconds": member.trunk_seconds,
+        "trunk_flops": cost.forward_flops(setting.backbone, map(len, batches.ids), known),
     }
 
 
-def _fit(
-    trainer: pl.Trainer,
-    classifier: Classifier,
-    epochs: _Epochs,
-    data: Prepared,
-    experiment: Experiment,
-) -> None:
+def _fit(trainer: pl.Trainer, module: pl.LightningModule, epochs: _Epochs, select: _Once) -> None:
     try:
-        trainer.fit(classifier, epochs, _Once(data.batches(SELECT, experiment)))
+        trainer.fit(module, epochs, select)
     except SystemExit as error:
         # Lightning turns Ctrl-C into exit code 1; here it stays an interruption.
         if isinstance(error.__context__, KeyboardInterrupt):
@@ -298,15 +397,15 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module="pytorch_lightning.utilities._pytree")
 
 
-def _trainer(machine: Machine, journal: Journal, name: str, steps: int, epochs: int) -> pl.Trainer:
+def _trainer(machine: Machine, callbacks: list[pl.Callback], epochs: int) -> pl.Trainer:
     _quiet()
     return pl.Trainer(
         accelerator="gpu" if machine.device.type == "cuda" else "cpu",
         devices=1,
         precision=machine.precision,  # type: ignore[arg-type]
-        max_epochs=epochs - journal.epoch,
+        max_epochs=epochs,
         gradient_clip_val=1.0,
-        callbacks=[journal, Progress(journal, name, steps, epochs)],
+        callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -314,18 +413,6 @@ def _trainer(machine: Machine, journal: Journal, name: str, steps: int, epochs: 
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-
-
-def _predict(
-    trainer: pl.Trainer, classifier: Classifier, data: Prepared, role: str, experiment: Experiment
-) -> Predictions:
-    """Probabilities of every text of a role, also of those whose class the model never saw."""
-    outputs = trainer.predict(classifier, _Once(data.all_texts(role, experiment)))
-    index = torch.cat([i for i, _ in outputs]).numpy()  # type: ignore[union-attr]
-    probabilities = torch.cat([p for _, p in outputs]).float().numpy()  # type: ignore[union-attr]
-    ordered = np.empty_like(probabilities)
-    ordered[index] = probabilities
-    return Predictions.of(data.splits[role], data.splits.labels, ordered)
 
 
 def parameters(classifier: Classifier) -> dict[str, int]:
@@ -337,6 +424,12 @@ def parameters(classifier: Classifier) -> dict[str, int]:
         "adapter": sum(p.numel() for p in classifier.encoder.parameters()) - body,
         "backbone": body,
     }
+
+
+def _energy_counters(machine: Machine) -> list[energy.Counter]:
+    if machine.device.type == "cpu":
+        return energy.packages()
+    return energy.card(f"GPU-{torch.cuda.get_device_properties(machine.device).uuid}")
 
 
 def _peak_memory(machine: Machine) -> int:

@@ -1,94 +1,197 @@
-"""attention.py: plain matrix products against PyTorch's fused attention."""
+"""attention.py: three ways to one function, held against PyTorch's own, text by text."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from tiny_models import BACKBONES, encoder, padded
-from torch import Tensor, nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import LENGTHS
+from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
 
 from lowrank_da import attention
-from lowrank_da.methods.lora import LoRA
+from lowrank_da.packing import Packing
 
 BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-12}
-CPU, CARD = torch.device("cpu"), torch.device("cuda")
+HEADS, WIDTH = 3, 24
+CPU = torch.device("cpu")
+every_dtype = pytest.mark.parametrize("dtype", BOUNDS)
+every_way = pytest.mark.parametrize("way", [attention._by_products, attention._by_fused])
+every_length = pytest.mark.parametrize("lengths", LENGTHS.values(), ids=list(LENGTHS))
+first_only = pytest.mark.parametrize("first_only", [False, True])
+Factors = tuple[Tensor, Tensor, Tensor]
 
 
-def inputs(dtype: torch.dtype) -> list[Tensor]:
-    """query, key, value: two texts, three heads, five tokens, four numbers."""
-    torch.manual_seed(0)
-    return [torch.randn(2, 3, 5, 4, dtype=dtype, requires_grad=True) for _ in range(3)]
+def factors(
+    *shape: int,
+    queries: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device = CPU,
+) -> Factors:
+    """q, k, v of that shape and `WIDTH` numbers; `q` with so many queries instead."""
+    generator = torch.Generator().manual_seed(0)
+    asked = (*shape[:-1], shape[-1] if queries is None else queries)
+    made = (torch.randn(*s, WIDTH, generator=generator, dtype=dtype) for s in (asked, shape, shape))
+    q, k, v = (x.to(device).requires_grad_() for x in made)
+    return q, k, v
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("dtype", BOUNDS)
-@pytest.mark.parametrize("scaling", [None, 0.3])
-def test_equals_torch_in_value_and_gradient(
-    masked: bool, dtype: torch.dtype, scaling: float | None
+def reference(q: Tensor, k: Tensor, v: Tensor, real: Tensor | None = None) -> Tensor:
+    """PyTorch's attention on (texts, tokens, width)."""
+    split = [x.unflatten(-1, (HEADS, -1)).transpose(1, 2) for x in (q, k, v)]
+    mask = None if real is None else real[:, None, None, :]
+    mixed = functional.scaled_dot_product_attention(*split, attn_mask=mask)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def text_by_text(q: Tensor, k: Tensor, v: Tensor, queries: Packing, keys: Packing) -> Tensor:
+    """PyTorch's attention on each text of a row alone: there is nothing to pad or to mask."""
+    asked = q.split(queries.lengths.tolist())
+    looked = zip(*(x.split(keys.lengths.tolist()) for x in (k, v)), strict=True)
+    pairs = zip(asked, looked, strict=True)
+    return torch.cat([reference(a[None], b[None], c[None])[0] for a, (b, c) in pairs])
+
+
+def same(
+    found: Tensor, wanted: Tensor, ours: Factors, theirs: Factors, relative: float, absolute: float
 ) -> None:
-    ours, theirs = inputs(dtype), inputs(dtype)
-    mask = torch.zeros(2, 1, 5, 5, dtype=dtype)
-    mask[1, :, :, 3:] = torch.finfo(dtype).min
-    chosen = mask if masked else None
-    found, weights = attention.attention(nn.Module(), *ours, chosen, scaling)
-    wanted = functional.scaled_dot_product_attention(*theirs, attn_mask=chosen, scale=scaling)
-    assert weights is None
-    bound = BOUNDS[dtype]
-    torch.testing.assert_close(found, wanted.transpose(1, 2), rtol=bound, atol=bound)
-    direction = torch.randn_like(found)
+    """Equal in value, and in the gradient of a fixed weighted sum."""
+    direction = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
+    direction = direction.to(found.device)
+    torch.testing.assert_close(found, wanted.to(found.dtype), rtol=relative, atol=absolute)
     (found * direction).sum().backward()
-    (wanted.transpose(1, 2) * direction).sum().backward()
+    (wanted * direction).sum().backward()
     for own, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(own.grad, other.grad, rtol=bound, atol=bound)
+        assert own.grad is not None
+        assert other.grad is not None
+        torch.testing.assert_close(own.grad, other.grad.to(own.dtype), rtol=relative, atol=absolute)
 
 
-def test_masked_tokens_have_no_influence() -> None:
-    query, key, value = (t.detach() for t in inputs(torch.float64))
-    mask = torch.zeros(2, 1, 5, 5, dtype=torch.float64)
-    mask[..., 3:] = torch.finfo(torch.float64).min
-    before, _ = attention.attention(nn.Module(), query, key, value, mask)
-    key[:, :, 3:], value[:, :, 3:] = 9.0, -9.0
-    after, _ = attention.attention(nn.Module(), query, key, value, mask)
-    assert torch.equal(before, after)
+# --- each way on a rectangle --------------------------------------------------------------------
 
 
-def test_dropout_acts_in_training_only_and_is_unbiased() -> None:
-    query, key, value = (t.detach()[:1, :1] for t in inputs(torch.float64))
-    many = [t.expand(4000, 1, 5, 4) for t in (query, key, value)]
-    module = nn.Module()
-    plain, _ = attention.attention(module.eval(), query, key, value, None, dropout=0.4)
-    still, _ = attention.attention(module.eval(), query, key, value, None)
-    assert torch.equal(plain, still)
-    dropped, _ = attention.attention(module.train(), *many, None, dropout=0.4)
+@every_way
+@every_dtype
+@pytest.mark.parametrize("queries", [None, 1])
+@pytest.mark.parametrize("masked", [False, True])
+def test_equals_torch_in_value_and_gradient(
+    masked: bool, queries: int | None, dtype: torch.dtype, way: Callable[..., Tensor]
+) -> None:
+    ours, theirs = (factors(2, 5, queries=queries, dtype=dtype) for _ in range(2))
+    real = torch.tensor([[True] * 5, [True] * 3 + [False] * 2]) if masked else None
+    bound = BOUNDS[dtype]
+    found = way(*ours, real, HEADS, 0.0)
+    same(found, reference(*theirs, real), ours, theirs, bound, bound)
+
+
+@every_way
+def test_masked_tokens_have_no_influence_and_no_gradient(way: Callable[..., Tensor]) -> None:
+    q, k, v = factors(2, 5)
+    real = torch.tensor([[True] * 3 + [False] * 2] * 2)
+    before = way(q, k, v, real, HEADS, 0.0)
+    before.square().sum().backward()
+    for x in (k, v):
+        assert x.grad is not None
+        assert torch.count_nonzero(x.grad[:, 3:]) == 0 < torch.count_nonzero(x.grad[:, :3])
+    with torch.no_grad():
+        k[:, 3:], v[:, 3:] = 9.0, -9.0
+        assert torch.equal(before, way(q, k, v, real, HEADS, 0.0))
+        assert not torch.equal(before, way(q, k, v, None, HEADS, 0.0))
+
+
+def test_gradients_are_the_numerical_ones() -> None:
+    real = torch.tensor([[True, True, True], [True, False, False]])
+
+    def call(*given: Tensor) -> Tensor:
+        return attention._by_products(*given, real, HEADS, 0.0)
+
+    assert torch.autograd.gradcheck(call, tuple(factors(2, 3, queries=2)))
+
+
+# --- dropout ------------------------------------------------------------------------------------
+
+
+@every_way
+def test_dropout_is_unbiased(way: Callable[..., Tensor]) -> None:
+    one = [x.detach() for x in factors(1, 5)]
+    plain = way(*one, None, HEADS, 0.0)
+    torch.manual_seed(0)
+    dropped = way(*(x.expand(4000, -1, -1) for x in one), None, HEADS, 0.4)
     error = dropped.std(dim=0) / 4000**0.5
     assert (error > 0).all()
     assert ((dropped.mean(dim=0) - plain[0]).abs() < 5 * error).all()
 
 
-def states(model: PreTrainedModel, tokens: Tensor, mask: Tensor | None) -> Tensor:
-    """(batch, tokens, width) last states."""
-    found: Tensor = model(input_ids=tokens, attention_mask=mask).last_hidden_state
-    return found
+def with_dropout(*given: Tensor) -> Tensor:
+    """Products under masks that are the same in every call."""
+    torch.manual_seed(5)
+    real = torch.tensor([[True, True, True], [True, True, False]])
+    return attention._by_products(*given, real, HEADS, 0.4)
 
 
-@pytest.mark.parametrize("dtype", BOUNDS)
-@pytest.mark.parametrize("family", BACKBONES)
-def test_whole_encoder_agrees_on_padded_batches(family: str, dtype: torch.dtype) -> None:
-    backbone = BACKBONES[family]
-    model = encoder(backbone, LoRA(rank=2), dtype)
-    tokens, mask = padded(backbone)
-    found = {}
-    for device in (CPU, CARD):
-        model.zero_grad()
-        attention.choose(model, device)
-        out = states(model, tokens, mask)[mask]
-        out.square().sum().backward()
-        gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
-        found[model.config._attn_implementation] = {"states": out.detach()} | gradients
-    assert set(found) == {attention.PRODUCTS, "sdpa"}
-    bound = 100 * BOUNDS[dtype]
-    for name, own in found[attention.PRODUCTS].items():
-        torch.testing.assert_close(own, found["sdpa"][name], rtol=bound, atol=bound)
+def test_dropout_has_the_gradients_of_its_own_mask() -> None:
+    assert torch.autograd.gradcheck(with_dropout, tuple(factors(2, 3)))
+
+
+def test_gradients_of_another_mask_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = torch.native_dropout
+
+    def another(weights: Tensor, share: float, training: bool) -> tuple[Tensor, Tensor]:
+        return drawn(weights, share, training)[0], drawn(weights, share, training)[1]
+
+    monkeypatch.setattr(torch, "native_dropout", another)
+    assert not torch.autograd.gradcheck(with_dropout, tuple(factors(2, 3)), raise_exception=False)
+
+
+# --- packed rows --------------------------------------------------------------------------------
+
+
+def check(lengths: tuple[int, ...], first_only: bool) -> None:
+    """Attention on a packed row is that on each text alone."""
+    keys = Packing.of(lengths)
+    queries = keys.firsts() if first_only else keys
+    asked = len(lengths) if first_only else None
+    ours, theirs = (factors(sum(lengths), queries=asked) for _ in range(2))
+    found = attention.attend(*ours, queries, keys, HEADS)
+    same(found, text_by_text(*theirs, queries, keys), ours, theirs, 1e-10, 1e-12)
+
+
+@every_length
+@first_only
+def test_a_packed_row_is_its_texts_alone(lengths: tuple[int, ...], first_only: bool) -> None:
+    check(lengths, first_only)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6), first_only=st.booleans())
+def test_any_packed_row_is_its_texts_alone(lengths: list[int], first_only: bool) -> None:
+    check(tuple(lengths), first_only)
+
+
+RECTANGLE = Packing.rectangle
+
+
+def _shifted(packing: Packing, row: Tensor) -> Tensor:
+    return RECTANGLE(packing, row.roll(1, dims=0))
+
+
+TWINS: dict[str, tuple[str, Any]] = {
+    "padding is looked at": ("real", lambda packing: None),
+    "shifted by one token": ("rectangle", _shifted),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@first_only
+def test_a_broken_twin_is_noticed(
+    first_only: bool, twin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check((9, 1, 4), first_only)
+    monkeypatch.setattr(Packing, *TWINS[twin])
+    with pytest.raises(AssertionError):
+        check((9, 1, 4), first_only)
 
 
 def test_products_are_what_runs_on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,30 +199,49 @@ def test_products_are_what_runs_on_a_processor(monkeypatch: pytest.MonkeyPatch) 
         raise AssertionError("fused attention was called")
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", refused)
-    model = encoder()
-    attention.choose(model, CPU)
-    assert states(model, *padded()).isfinite().all()
+    packing = Packing.of([3, 2])
+    assert attention.attend(*factors(5), packing, packing, HEADS).isfinite().all()
+    with pytest.raises(AssertionError, match="fused"):
+        attention._by_fused(*factors(1, 5), None, HEADS, 0.0)
 
 
-@pytest.mark.parametrize("device", [CPU, CARD], ids=["products", "sdpa"])
-@pytest.mark.parametrize("family", BACKBONES)
-def test_neither_padding_nor_company_nor_order_changes_a_text(
-    family: str, device: torch.device
+# --- on a card ----------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@every_length
+@first_only
+def test_a_cards_kernels_agree_too(lengths: tuple[int, ...], first_only: bool) -> None:
+    card = torch.device("cuda")
+    keys = Packing.of(lengths)
+    queries = keys.firsts() if first_only else keys
+    asked = len(lengths) if first_only else None
+    # Rounded to bf16 beforehand, so that all compute with equal numbers.
+    rounded = [x.detach().bfloat16() for x in factors(sum(lengths), queries=asked)]
+    for dtype, bound in ((torch.bfloat16, 0.05), (torch.float32, 1e-4)):
+        ours = [x.to(card, dtype, copy=True).requires_grad_() for x in rounded]
+        theirs = [x.to(card, torch.float64).requires_grad_() for x in rounded]
+        found = attention.attend(*ours, queries.to(card), keys.to(card), HEADS)
+        wanted = text_by_text(*theirs, queries, keys)
+        same(found, wanted, ours, theirs, bound, bound)
+
+
+@pytest.mark.gpu
+def test_a_card_takes_the_packed_kernel_in_half_precision_without_dropout(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    backbone = BACKBONES[family]
-    model = encoder(backbone)
-    attention.choose(model, device)
-    tokens, mask = padded(backbone)
-    together = states(model, tokens, mask)
+    card = torch.device("cuda")
+    packing = Packing.of([3, 2]).to(card)
+    taken, varlen = [], attention._by_varlen
 
-    order = torch.tensor([2, 0, 1])
-    shuffled = states(model, tokens[order], mask[order])
-    wider = functional.pad(tokens, (0, 7), value=backbone.pad_token)
-    more = states(model, wider, functional.pad(mask, (0, 7)))
-    for row, kept in enumerate(mask):
-        real = together[row, kept]
-        alone = states(model, tokens[row, kept].unsqueeze(0), None)[0]
-        same = {"rtol": 1e-10, "atol": 1e-12}
-        torch.testing.assert_close(alone, real, **same)
-        torch.testing.assert_close(more[row, : len(real)], real, **same)
-        torch.testing.assert_close(shuffled[order.tolist().index(row), kept], real, **same)
+    def watch(*given: Any) -> Tensor:
+        taken.append(given[0].dtype)
+        return varlen(*given)
+
+    monkeypatch.setattr(attention, "_by_varlen", watch)
+    for dtype in (torch.bfloat16, torch.float32):
+        for dropout in (0.0, 0.1):
+            rows = factors(5, dtype=dtype, device=card)
+            out = attention.attend(*rows, packing, packing, HEADS, dropout)
+            assert out.shape == (5, WIDTH)
+    assert taken == [torch.bfloat16]

@@ -10,11 +10,10 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_models import BACKBONES, TINY_BERT, padded
+from tiny_models import BACKBONES, TINY_BERT, texts
 from tokenizers import Tokenizer
 from torch import nn
 
-from lowrank_da import attention
 from lowrank_da.backbone import (
     ATTENTION,
     DISTILROBERTA,
@@ -25,7 +24,9 @@ from lowrank_da.backbone import (
     backbone,
     linear_maps,
 )
+from lowrank_da.batches import pack
 from lowrank_da.corpus import CACHE_VARIABLE
+from lowrank_da.encode import encode
 from lowrank_da.errors import UserError
 from lowrank_da.fetch import ACCEPTED
 
@@ -67,20 +68,9 @@ def test_maps_are_those_of_transformers(one: Backbone) -> None:
 
 
 @pytest.mark.parametrize("family", BACKBONES)
-def test_equals_transformers_own_model_on_padded_texts(family: str) -> None:
-    one = BACKBONES[family]
-    ours = one.load().eval()
-    attention.choose(ours, torch.device("cpu"))
-    config = one.config()
-    config._attn_implementation = "eager"
+def test_the_encoder_is_transformers_own(family: str) -> None:
     kind = {"roberta": transformers.RobertaModel, "bert": transformers.BertModel}[family]
-    theirs = kind(config, add_pooling_layer=False).eval()
-    theirs.load_state_dict(ours.state_dict())
-    tokens, mask = padded(one)
-    own, other = (
-        m(input_ids=tokens, attention_mask=mask).last_hidden_state for m in (ours, theirs)
-    )
-    torch.testing.assert_close(own[mask], other[mask])
+    assert type(BACKBONES[family].load()) is kind
 
 
 @pytest.mark.parametrize("one", BACKBONES.values(), ids=list(BACKBONES))
@@ -93,14 +83,13 @@ def test_the_longest_text_fits_and_no_longer_one(one: Backbone) -> None:
 
 
 def test_dropout_is_none_unless_asked_for() -> None:
-    tokens, mask = padded()
-    still = TINY.load().train()
-    one, two = (still(input_ids=tokens, attention_mask=mask).last_hidden_state for _ in range(2))
-    assert torch.equal(one, two)
-    for rates in ({"hidden_dropout": 0.5}, {"attention_dropout": 0.5}):
+    batch = pack(texts())
+    for rates in ({}, {"hidden_dropout": 0.5}, {"attention_dropout": 0.5}):
         model = TINY.load(**rates).train()
-        one, two = (model(input_ids=tokens).last_hidden_state for _ in range(2))
-        assert not torch.equal(one, two)
+        one, two = (encode(model, TINY, batch)[0] for _ in range(2))
+        assert torch.equal(one, two) == (rates == {})
+        model.eval()
+        assert torch.equal(encode(model, TINY, batch)[0], encode(TINY.load(), TINY, batch)[0])
 
 
 def test_random_weights_are_always_the_same_and_leave_the_generator_alone() -> None:
@@ -155,14 +144,12 @@ def test_minilm_reads_as_transformers_reads_it() -> None:
     assert [row[kept].tolist() for row, kept in zip(inputs["input_ids"], mask, strict=True)] == ids
     assert not mask.all(), "one of the two must be padded"
 
-    ours = MINILM.load().eval()
-    attention.choose(ours, torch.device("cpu"))
     with torch.no_grad():
         wanted = theirs(**inputs).last_hidden_state
-        found = ours(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state
-    torch.testing.assert_close(found[mask], wanted[mask], rtol=1e-4, atol=1e-5)
+        found, packing = encode(MINILM.load(), MINILM, pack(ids))
+    torch.testing.assert_close(found, wanted[mask], rtol=1e-4, atol=1e-5)
 
-    means = [state[kept].mean(dim=0) for state, kept in zip(found, mask, strict=True)]
+    means = [state.mean(dim=0) for state in found.split(packing.lengths.tolist())]
     assert float(torch.cosine_similarity(*means, dim=0)) > 0.8, "they say the same"
 
 

@@ -1,6 +1,8 @@
 """classifier.py: schedule, clipping, loss, precision, and what Lightning does with them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -10,15 +12,16 @@ import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
-from tiny_models import BACKBONES, lora_layers, move_from_start, padded
-from torch import Tensor
+from tiny_models import BACKBONES, CAP, lora_layers, move_from_start, texts
+from torch import Tensor, nn
 
-from lowrank_da.batches import Batch, Batches
+from lowrank_da import encode
+from lowrank_da.backbone import Backbone
+from lowrank_da.batches import Batch, Batches, pack
 from lowrank_da.classifier import Classifier
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.lora import LoRA
-
-CPU = torch.device("cpu")
+from lowrank_da.packing import Packing
 
 
 def classifier(steps: int = 10, weights: list[float] | None = None, **changes: Any) -> Classifier:
@@ -28,8 +31,7 @@ def classifier(steps: int = 10, weights: list[float] | None = None, **changes: A
 
 def batch() -> Batch:
     """Four texts, one of each class."""
-    tokens, mask = padded(lengths=(9, 4, 6, 7))
-    return Batch(torch.arange(4), tokens, mask, torch.arange(4))
+    return pack(texts(lengths=(9, 4, 6, 7)), labels=range(4))
 
 
 class TestSchedule:
@@ -125,9 +127,9 @@ def test_loss_is_torchs_weighted_cross_entropy(weights: list[float] | None) -> N
     model = classifier(weights=weights)
     one = batch()
     chosen = None if weights is None else torch.tensor(weights)
-    wanted = torch.nn.CrossEntropyLoss(weight=chosen)(model(one.tokens, one.mask), one.labels)
+    wanted = torch.nn.CrossEntropyLoss(weight=chosen)(model(one), one.labels)
     torch.testing.assert_close(model.training_step(one, 0), wanted)
-    unweighted = torch.nn.CrossEntropyLoss()(model(one.tokens, one.mask), one.labels)
+    unweighted = torch.nn.CrossEntropyLoss()(model(one), one.labels)
     assert torch.equal(wanted, unweighted) == (weights is None)
 
 
@@ -145,7 +147,7 @@ def test_only_matrices_are_decayed() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_predictions_are_probabilities_by_position() -> None:
     model = classifier()
-    made = Batches([[0, 9, 2], [0, 9, 9, 9, 2], [0, 7, 2]], [0, 0, 0], budget=10, pad=1)
+    made = Batches([[0, 9, 2], [0, 9, 9, 9, 2], [0, 7, 2]], [0, 0, 0], budget=10)
 
     class Once:
         def __iter__(self) -> Iterator[Batch]:
@@ -155,7 +157,7 @@ def test_predictions_are_probabilities_by_position() -> None:
     found = {int(i): p for index, rows in outputs for i, p in zip(index, rows, strict=True)}
     assert sorted(found) == [0, 1, 2]
     for i, row in found.items():
-        logits = model(torch.tensor([made.ids[i].tolist()]), None)
+        logits = model(pack([made.ids[i]]))
         torch.testing.assert_close(row, logits.softmax(dim=-1)[0])
 
 
@@ -164,20 +166,20 @@ def test_select_f1_is_scikit_learns() -> None:
     torch.manual_seed(1)
     with torch.no_grad():
         model.head.out_proj.weight.normal_()
-    tokens = torch.randint(4, 260, (40, 8))
-    labels = torch.randint(0, 4, (40,))
-    predicted = model(tokens, None).argmax(dim=1)
-    for part in torch.arange(40).split(15):
-        model.validation_step(Batch(part, tokens[part], None, labels[part]), 0)
+    tokens = torch.randint(4, 260, (40, 8)).tolist()
+    labels = torch.randint(0, 4, (40,)).tolist()
+    predicted = model(pack(tokens)).argmax(dim=1)
+    for part in (slice(15), slice(15, 30), slice(30, 40)):
+        model.validation_step(pack(tokens[part], labels[part]), 0)
     wanted = f1_score(labels, predicted, average="macro")
     assert 0 < wanted < 1
     assert float(model.select_f1.compute()) == pytest.approx(wanted)
 
 
-def logits_of(model: Classifier, tokens: Tensor, mask: Tensor) -> Tensor:
-    """In bf16 autocast, as trained."""
+def in_bf16(model: Classifier, batch: Batch) -> Tensor:
+    """Logits under autocast, as trained."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        found: Tensor = model(tokens, mask)
+        found: Tensor = model(batch)
     return found.float()
 
 
@@ -187,9 +189,9 @@ def test_what_is_frozen_is_rounded_once_but_not_what_is_merged(family: str) -> N
     changes = {"setting": toy.setting(backbone=backbone), "method": LoRA(targets=("query",))}
     model = classifier(**changes).eval()
     move_from_start(model.encoder)
-    tokens, mask = padded(backbone)
-    wanted = model(tokens, mask)
-    model.fit_to(CPU, torch.bfloat16)
+    one = pack(texts(backbone))
+    wanted = model(one)
+    model.fit_to(torch.bfloat16)
     adapted = {
         f"encoder.{name}.{part}"
         for name in lora_layers(model.encoder)
@@ -199,39 +201,71 @@ def test_what_is_frozen_is_rounded_once_but_not_what_is_merged(family: str) -> N
         kept = p.requires_grad or name in adapted
         assert p.dtype == (torch.float32 if kept else torch.bfloat16), name
     # Logits are about 0.02; two roundings of bf16 in a row are off by under 1 % of the largest.
-    found = logits_of(model, tokens, mask)
+    found = in_bf16(model, one)
     assert 0 < (found - wanted).abs().max() < 0.05 * wanted.abs().max()
 
 
 def test_full_fine_tuning_is_never_rounded() -> None:
     model = classifier(method=Full())
-    model.fit_to(CPU, torch.bfloat16)
+    model.fit_to(torch.bfloat16)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("changes", [{"hidden_dropout": 0.3}, {"attention_dropout": 0.3}])
 def test_dropout_changes_training_and_not_evaluation(changes: dict[str, float]) -> None:
-    model = classifier(**changes)
-    model.fit_to(CPU, torch.float32)
-    tokens, mask = padded()
+    model, one = classifier(**changes), batch()
     model.train()
-    assert not torch.equal(model(tokens, mask), model(tokens, mask))
+    assert not torch.equal(model(one), model(one))
     model.eval()
-    still = classifier().eval()
-    still.fit_to(CPU, torch.float32)
-    assert torch.equal(model(tokens, mask), still(tokens, mask))
+    assert torch.equal(model(one), classifier().eval()(one))
+
+
+@cache
+def exact(family: str) -> Classifier:
+    """In float64 and evaluation mode."""
+    return classifier(setting=toy.setting(backbone=BACKBONES[family])).double().eval()
+
+
+def check_neighbours(family: str, rows: list[list[int]]) -> None:
+    """The logits of a batch of texts are those of each text alone."""
+    model = exact(family)
+    alone = torch.cat([model(pack([row])) for row in rows])
+    torch.testing.assert_close(model(pack(rows)), alone, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("family", BACKBONES)
-def test_logits_of_a_text_do_not_depend_on_its_batch(family: str) -> None:
-    backbone = BACKBONES[family]
-    model = classifier(setting=toy.setting(backbone=backbone)).eval()
-    model.fit_to(CPU, torch.float32)
-    tokens, mask = padded(backbone)
-    together = model(tokens, mask)
-    for row, kept in enumerate(mask):
-        alone = model(tokens[row, kept].unsqueeze(0), None)
-        torch.testing.assert_close(alone[0], together[row])
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(lengths=st.permutations([1, 1, 2, 5, 9, 14, CAP]), company=st.integers(1, 7))
+def test_neither_company_nor_order_nor_length_of_neighbours_changes_a_text(
+    family: str, lengths: list[int], company: int
+) -> None:
+    check_neighbours(family, texts(BACKBONES[family], tuple(lengths))[:company])
+
+
+EMBED = encode.embed
+
+
+def _positions_go_on(encoder: nn.Module, backbone: Backbone, batch: Batch) -> Tensor:
+    counted = replace(batch, positions=torch.arange(batch.real_tokens))
+    return EMBED(encoder, backbone, counted)
+
+
+TWINS: dict[str, tuple[Any, ...]] = {
+    "padding is looked at": (Packing, "real", lambda packing: None),
+    "positions go on": (encode, "embed", _positions_go_on),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("family", BACKBONES)
+def test_a_neighbours_influence_is_noticed(
+    family: str, twin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = texts(BACKBONES[family])
+    check_neighbours(family, rows)
+    monkeypatch.setattr(*TWINS[twin])
+    with pytest.raises(AssertionError):
+        check_neighbours(family, rows)
 
 
 def test_a_norm_that_trains_its_bias_keeps_the_type_of_both() -> None:
@@ -239,7 +273,6 @@ def test_a_norm_that_trains_its_bias_keeps_the_type_of_both() -> None:
     model.encoder.requires_grad_(False)
     norm = model.encoder.get_submodule("encoder.layer.0.output.LayerNorm")
     norm.bias.requires_grad_(True)
-    model.fit_to(CPU, torch.bfloat16)
+    model.fit_to(torch.bfloat16)
     assert norm.weight.dtype == norm.bias.dtype == torch.float32
-    tokens, mask = padded(BACKBONES["roberta"])
-    assert logits_of(model, tokens, mask).isfinite().all()
+    assert in_bf16(model, batch()).isfinite().all()

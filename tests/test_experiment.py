@@ -52,7 +52,7 @@ def test_a_default_never_changes() -> None:
     frozen |= {"batch_tokens": 2048, "warmup": 0.06, "weight_decay": 0.0, "class_weights": False}
     frozen |= {"hidden_dropout": 0.0, "attention_dropout": 0.0}
     frozen |= {"rank": 8, "alpha": 16.0, "targets": maps, "dropout": 0.0}
-    frozen |= {"rank_stabilised": False, "start": "kaiming"}
+    frozen |= {"rank_stabilised": False, "start": "kaiming", "top_layers": None}
     assert {name: defaults[name] for name in frozen} == frozen, "old keys would mean new things"
     assert set(defaults) == set(frozen), "freeze the new field's default here"
 
@@ -139,6 +139,7 @@ def test_bad_settings_are_refused(change: dict[str, Any], says: str) -> None:
         ({"warmup": 1.0}, "warmup=1.0"),
         ({"hidden_dropout": 1.5}, "hidden_dropout=1.5"),
         ({"attention_dropout": -0.1}, "attention_dropout=-0.1"),
+        ({"method": LoRA(top_layers=7)}, "top_layers=7: minilm has 6 layers"),
     ],
 )
 def test_bad_experiments_are_refused_in_one_line(change: dict[str, Any], says: str) -> None:

@@ -55,7 +55,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[bytes]
 @pytest.fixture
 def resume(tmp_path: Path) -> Path:
     """Where the cell looks for its resume file."""
-    path = train.resume_path(CELL, tmp_path, train.machine("cpu", "fp32"))
+    path = train.resume_path([CELL], tmp_path, train.machine("cpu", "fp32"))
     path.parent.mkdir(parents=True)
     return path
 
@@ -121,11 +121,11 @@ def test_a_damaged_file_is_refused_in_one_line(
         torch.save([1, 2], resume)
     elif damage == "a key less":
         state = torch.load(resume_of(whole, resume), weights_only=True)
-        del state["curve"]
+        del state["ledgers"][0]["curve"]
         torch.save(state, resume)
     else:
         state = torch.load(resume_of(whole, resume), weights_only=True)
-        weight = state["trained"]["head.dense.weight"].numpy().tobytes()
+        weight = state["trained"][0]["head.dense.weight"].numpy().tobytes()
         flipped = bytearray(whole)
         flipped[whole.index(weight) + 5] ^= 1
         resume.write_bytes(
@@ -146,7 +146,7 @@ def test_a_damaged_file_is_refused_in_one_line(
 def refusal(path: Path, model: Classifier) -> str | None:
     """What restoring `model` from `path` is refused with, if it is."""
     try:
-        Journal(path, NEVER).restore(model)
+        Journal(path, NEVER).restore([model])
     except UserError as error:
         return str(error)
     return None
@@ -184,7 +184,7 @@ class Malice:
 def test_code_in_the_file_is_not_run(resume: Path, tmp_path: Path) -> None:
     torch.save({"trained": Malice(tmp_path / "made")}, resume)
     with pytest.raises(UserError, match="damaged resume file"):
-        Journal(resume, NEVER).restore(classifier())
+        Journal(resume, NEVER).restore([classifier()])
     assert not (tmp_path / "made").exists()
 
 
@@ -194,7 +194,7 @@ def test_weights_of_another_model_are_refused(
     binary = toy.experiment(epochs=2, labels=("owl", "human"))
     journal = Journal(resume_of(unbroken[1][0], resume), NEVER)
     with pytest.raises(UserError, match="holds the weights of another experiment; delete it"):
-        journal.restore(Classifier(binary, 0, 10))
+        journal.restore([Classifier(binary, 0, 10)])
 
 
 def test_without_a_terminal_it_prints_a_line_a_pass(
@@ -228,7 +228,7 @@ def test_other_texts_or_another_precision_have_another_resume_file(tmp_path: Pat
     fewer = dataclasses.replace(CELL.experiment.setting, train_texts=8)
     other = dataclasses.replace(CELL, experiment=toy.experiment(setting=fewer))
     paths = {
-        train.resume_path(cell, tmp_path, train.machine("cpu", precision))
+        train.resume_path([cell], tmp_path, train.machine("cpu", precision))
         for cell in (CELL, other)
         for precision in ("fp32", "bf16")
     }

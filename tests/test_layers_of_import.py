@@ -10,7 +10,7 @@ from lowrank_da import corpora, discover
 from paper import figures, tables
 
 LIGHT = [
-    *(f"lowrank_da.{name}" for name in ("corpus", "metrics", "run", "cost", "coupling")),
+    *(f"lowrank_da.{name}" for name in ("corpus", "metrics", "run", "cost", "coupling", "energy")),
     *(f"{corpora.__name__}.{name}" for name in discover.names(corpora.__name__)),
     *(f"paper.{name}" for name in discover.names(paper.__name__)),
     *(f"{tables.__name__}.{name}" for name in discover.names(tables.__name__)),

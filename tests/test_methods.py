@@ -1,6 +1,7 @@
 """methods/: every method on every family trains what it says, counts it right and survives disk."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import peft
@@ -8,12 +9,14 @@ import pytest
 import torch
 import toy
 from safetensors.torch import load_file, save_file
-from tiny_models import BACKBONES, padded
+from tiny_models import BACKBONES, lora_layers, texts
 from transformers import AutoModel, PreTrainedModel, RobertaForSequenceClassification
 
 from lowrank_da import discover
 from lowrank_da.backbone import DISTILROBERTA, MINILM, Backbone
+from lowrank_da.batches import pack
 from lowrank_da.classifier import Classifier
+from lowrank_da.encode import encode
 from lowrank_da.errors import UserError
 from lowrank_da.method import Method, method
 from lowrank_da.methods.full import Full
@@ -22,6 +25,7 @@ from lowrank_da.methods.lora import LoRA
 NAMES = discover.names("lowrank_da.methods")
 METHODS = {name: method(name)() for name in NAMES} | {
     "lora-published": LoRA(rank=5, alpha=8.0, targets=("query", "value"), start="gaussian"),
+    "lora-top": LoRA(rank=2, top_layers=1),
     "lora-dropout": LoRA(rank=2, targets=("ffn_out",), dropout=0.1, rank_stabilised=True),
 }
 every_method = pytest.mark.parametrize("how", METHODS.values(), ids=list(METHODS))
@@ -38,19 +42,17 @@ def train_two_steps(model: Classifier) -> None:
     """Two, for LoRA's A has no gradient in the first; all tokens of the vocabulary occur."""
     backbone = model.experiment.setting.backbone
     optimizer = model.configure_optimizers()
-    tokens = torch.arange(backbone.vocab).view(4, -1)
-    labels = torch.arange(4)
+    batch = pack(torch.arange(backbone.vocab).view(4, -1).tolist(), labels=range(4))
     for _ in range(2):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(tokens, None), labels).backward()
+        model.training_step(batch, 0).backward()
         optimizer.step()
 
 
 def logits(model: Classifier) -> torch.Tensor:
-    """(3, classes), of a padded batch."""
-    tokens, mask = padded(model.experiment.setting.backbone)
+    """(3, classes)."""
     with torch.no_grad():
-        found: torch.Tensor = model(tokens, mask)
+        found: torch.Tensor = model(pack(texts(model.experiment.setting.backbone)))
     return found
 
 
@@ -110,6 +112,43 @@ def test_frozen_weights_stay_and_trained_ones_move(backbone: Backbone, how: Meth
     assert {"head.dense.weight", "head.out_proj.bias"} <= trained
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name]) == (name not in trained), name
+
+
+@every_method
+@every_family
+def test_training_changes_nothing_below_the_frozen_layers_and_what_is_above(
+    backbone: Backbone, how: Method
+) -> None:
+    model = classifier(backbone, how)
+    frozen = how.frozen_layers(backbone)
+    assert 0 <= frozen < backbone.layers
+
+    def states(layers: int) -> torch.Tensor:
+        with torch.no_grad():
+            return encode(model.encoder, backbone, pack(texts(backbone)), layers)[0]
+
+    below, above = states(frozen), states(frozen + 1)
+    train_two_steps(model)
+    assert torch.equal(states(frozen), below) == (how != Full())
+    assert not torch.equal(states(frozen + 1), above)
+
+
+@pytest.mark.parametrize("top", [None, 1, 2, 3])
+@every_family
+def test_only_the_top_layers_hold_adapters(backbone: Backbone, top: int | None) -> None:
+    deeper = replace(backbone, layers=3)
+    how = LoRA(rank=2, targets=("key", "ffn_in"), top_layers=top)
+    model = deeper.load()
+    how.attach(model)
+    first = 3 - (top or 3)
+    assert how.frozen_layers(deeper) == first
+    assert set(lora_layers(model)) == {
+        f"encoder.layer.{layer}.{name}"
+        for layer in range(first, 3)
+        for name in ("attention.self.key", "intermediate.dense")
+    }
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained == how.added_parameters(deeper) == (3 - first) * 2 * (16 + 16 + 16 + 32)
 
 
 @every_method
@@ -186,6 +225,8 @@ def test_lora_scale() -> None:
         ({"targets": ("query", "dense")}, "choose among query, key"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"dropout": -0.1}, "dropout=-0.1"),
+        ({"top_layers": 0}, "top_layers=0 must be at least 1"),
+        ({"top_layers": -2}, "top_layers=-2 must be at least 1"),
         ({"start": "zeros"}, "start='zeros': choose gaussian or kaiming"),
     ],
 )

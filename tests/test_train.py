@@ -13,6 +13,7 @@ import toy
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from lowrank_da import corpus, metrics, provenance, train
+from lowrank_da.batches import pack
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpus import ID, SELECT, TRAIN
 from lowrank_da.errors import UserError
@@ -75,14 +76,15 @@ def test_a_training_killed_twice_ends_as_the_unbroken_one(tmp_path: Path) -> Non
     cell = toy.cell(epochs=30)
     unbroken = toy.run(cell, tmp_path / "unbroken")
     folder = tmp_path / "broken"
-    resume = train.resume_path(cell, folder, train.machine("cpu", "fp32"))
+    resume = train.resume_path([cell], folder, train.machine("cpu", "fp32"))
     children = multiprocessing.get_context("forkserver")
     children.set_forkserver_preload(["lowrank_da.train"])
 
     def position() -> int:
         """The steps that the resume file knows of."""
-        saved = torch.load(resume, weights_only=True) if resume.exists() else {"step": 0}
-        return int(saved["step"])
+        if not resume.exists():
+            return 0
+        return int(torch.load(resume, weights_only=True)["ledgers"][0]["step"])
 
     reached = [0]
     for _ in range(2):
@@ -185,7 +187,7 @@ def test_saved_weights_in_a_fresh_model_give_the_recorded_probabilities(
         ):
             (ids,) = backbone.encode([example.text], [None], longest)
             with torch.no_grad():
-                alone = fresh(torch.tensor([ids]), None).softmax(dim=-1)[0].numpy()
+                alone = fresh(pack([ids])).softmax(dim=-1)[0].numpy()
             np.testing.assert_allclose(alone, own, atol=1e-3)
             assert uid == uid_hash(example.uid)
             assert run.corpus_labels[label] == example.label

@@ -1,17 +1,31 @@
 """Two random encoders of each family, small enough for every property to be tried on both."""
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from lowrank_da.backbone import TINY, Backbone
 from lowrank_da.layers import LoRALinear
 from lowrank_da.method import Method
 
-TINY_BERT = replace(TINY, name="tiny_bert", family="bert", type_vocab=2, pooling="mean")
+TINY_BERT = replace(
+    TINY, name="tiny_bert", family="bert", positions=128, type_vocab=2, pooling="mean"
+)
 BACKBONES = {"roberta": TINY, "bert": TINY_BERT}
+CAP = 128
+"""Tokens that both take at most."""
+LENGTHS = {
+    "one token": (1,),
+    "one token each": (1, 1, 1),
+    "the cap": (CAP,),
+    "equal": (5, 5),
+    "mixed": (9, 1, CAP, 4),
+}
+"""Lengths of the texts of one batch."""
 
 
 def encoder(
@@ -37,12 +51,19 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     return {name: m for name, m in model.named_modules() if isinstance(m, LoRALinear)}
 
 
-def padded(
-    backbone: Backbone = TINY, lengths: tuple[int, ...] = (9, 4, 6)
-) -> tuple[Tensor, Tensor]:
-    """(batch, tokens) random ids and the mask of real tokens, for texts of these lengths."""
+def texts(backbone: Backbone = TINY, lengths: tuple[int, ...] = (9, 4, 6)) -> list[list[int]]:
+    """Random token ids of texts of these lengths, no special ones among them."""
     generator = torch.Generator().manual_seed(2)
-    shape = (len(lengths), max(lengths))
-    tokens = torch.randint(4, backbone.vocab, shape, generator=generator)
-    mask = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
-    return tokens.where(mask, torch.tensor(backbone.pad_token)), mask
+    return [torch.randint(4, backbone.vocab, (n,), generator=generator).tolist() for n in lengths]
+
+
+def padded(
+    backbone: Backbone = TINY,
+    lengths: tuple[int, ...] = (9, 4, 6),
+    side: Literal["left", "right"] = "right",
+) -> tuple[Tensor, Tensor]:
+    """(batch, tokens) ids of `texts`, filled up on that side, and the mask of real tokens."""
+    rows = [torch.tensor(text) for text in texts(backbone, lengths)]
+    tokens = pad_sequence(rows, True, backbone.pad_token, side)
+    mask = pad_sequence([torch.ones_like(row) for row in rows], True, 0, side).bool()
+    return tokens, mask

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoRA(Method):
-    """Train `s A B` beside chosen linear maps of every layer; all else is frozen."""
+    """Train `s A B` beside chosen linear maps; all else is frozen."""
 
     rank: int = 8
     alpha: float = 16.0
@@ -39,6 +39,8 @@ class LoRA(Method):
     """Scale by alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023)."""
     start: Literal["gaussian", "kaiming"] = "kaiming"
     """A ~ N(0, 1/rank^2) as the thesis and peft's `gaussian`, or uniform as peft's default."""
+    top_layers: int | None = None
+    """Adapt only so many of the highest layers; None adapts all."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -51,6 +53,8 @@ class LoRA(Method):
             raise UserError(f"dropout={self.dropout} must be in [0, 1)")
         if self.start not in ("gaussian", "kaiming"):
             raise UserError(f"start={self.start!r}: choose gaussian or kaiming")
+        if self.top_layers is not None and self.top_layers < 1:
+            raise UserError(f"top_layers={self.top_layers} must be at least 1")
 
     @property
     def scale(self) -> float:
@@ -62,13 +66,26 @@ class LoRA(Method):
         from lowrank_da.layers import LoRALinear
 
         encoder.requires_grad_(False)
-        for _, target, parent, attribute in linear_maps(encoder):
-            if target in self.targets:
+        maps = list(linear_maps(encoder))
+        layers = 1 + max(layer for layer, *_ in maps)
+        lowest = layers - (self.top_layers or layers)
+        for layer, target, parent, attribute in maps:
+            if target in self.targets and layer >= lowest:
                 base = getattr(parent, attribute)
-                layer = LoRALinear(base, self.rank, self.scale, self.dropout, self.start)
-                setattr(parent, attribute, layer)
+                adapted = LoRALinear(base, self.rank, self.scale, self.dropout, self.start)
+                setattr(parent, attribute, adapted)
 
     def added_parameters(self, backbone: Backbone) -> int:
-        """`sum over layers and targets of rank (in + out)`."""
+        """`sum over adapted layers and targets of rank (in + out)`."""
         shapes = [backbone.map_shape(target) for target in self.targets]
-        return backbone.layers * self.rank * sum(rows + columns for rows, columns in shapes)
+        layers = backbone.layers - self.frozen_layers(backbone)
+        return layers * self.rank * sum(rows + columns for rows, columns in shapes)
+
+    def frozen_layers(self, backbone: Backbone) -> int:
+        if self.top_layers is None:
+            return 0
+        if self.top_layers > backbone.layers:
+            raise UserError(
+                f"top_layers={self.top_layers}: {backbone.name} has {backbone.layers} layers"
+            )
+        return backbone.layers - self.top_layers

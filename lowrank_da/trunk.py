@@ -1,0 +1,102 @@
+"""The trunk: the frozen lower layers, whose states are the same in every step, computed once.
+
+Where a method trains the top layers only and no dropout blurs the lower ones, what enters the
+lowest adapted layer depends on text, weights, length and precision alone. It is written to
+`trunks/` in the cache, under a name that hashes all four, and read memory-mapped, or from the
+card's memory where it fits, by every epoch, seed, binary model and trial on the same texts. The
+folder may be deleted at any time: it is made again when needed.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lowrank_da.backbone import Backbone
+from lowrank_da.batches import Batches, Known
+from lowrank_da.corpus import cache_home
+from lowrank_da.encode import encode, layers_of
+from lowrank_da.errors import UserError
+from lowrank_da.files import atomic
+
+SHARE_OF_FREE = 0.5
+"""Of a card's free memory, the part that a trunk may take."""
+
+
+def known(
+    encoder: nn.Module,
+    backbone: Backbone,
+    ids: Sequence[Sequence[int]],
+    layers: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    budget: int,
+    folder: Path | None = None,
+) -> Known:
+    """The states of the texts `ids` above the lowest `layers` layers of `encoder`, on `device`.
+
+    They are of type `dtype`, computed in batches of at most `budget` tokens unless they lie in
+    `folder` (by default `trunks` in the cache) already. Raises `UserError` where the disk is too
+    small for them.
+    """
+    batches = Batches(ids, [0] * len(ids), budget=budget)
+    plan = batches.plan()
+    order = [text for texts in plan for text in texts]
+    ends = np.cumsum(batches.lengths[order])
+    starts = np.empty(len(order), dtype=np.int64)
+    starts[order] = ends - batches.lengths[order]
+    shape = (int(ends[-1]), backbone.width)
+
+    folder = cache_home() / "trunks" if folder is None else folder
+    path = folder / f"{_key(encoder, ids, layers, device, dtype)}.states"
+    size = shape[0] * shape[1] * dtype.itemsize
+    if not path.is_file() or path.stat().st_size != size:
+        _refuse_small_disk(path, size)
+        training = encoder.training
+        encoder.eval()
+        with (
+            atomic(path) as temporary,
+            open(temporary, "wb") as file,
+            torch.no_grad(),
+            torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+        ):
+            for texts in plan:
+                states, _ = encode(encoder, backbone, batches.batch(texts).to(device), layers)
+                file.write(states.to("cpu", dtype).contiguous().view(torch.uint8).numpy().data)
+        encoder.train(training)
+    table = torch.from_file(str(path), shared=False, size=shape[0] * shape[1], dtype=dtype)
+    if device.type == "cuda" and size < SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]:
+        table = table.to(device)
+    return Known(layers, table.view(shape), tuple(starts.tolist()))
+
+
+def _key(
+    encoder: nn.Module,
+    ids: Sequence[Sequence[int]],
+    layers: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> str:
+    """A hash of all that the states depend on: weights, texts, depth, and arithmetic."""
+    digest = hashlib.sha256(f"{torch.__version__} {device.type} {dtype} {layers}".encode())
+    parts = [encoder.get_submodule("embeddings"), *layers_of(encoder)[:layers]]
+    for weight in (w for part in parts for w in part.state_dict().values()):
+        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    for text in ids:
+        digest.update(np.asarray([len(text), *text], dtype=np.int32).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _refuse_small_disk(path: Path, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        raise UserError(
+            f"the frozen layers' states need {size / 1e9:.1f} GB in {path.parent}, where"
+            f" {free / 1e9:.1f} GB are free; point LOWRANK_DA_CACHE to a larger disk"
+        )

@@ -1,0 +1,406 @@
+"""trunk.py: cached equals uncached, is computed once, and never stands for something else."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import toy
+from tiny_models import BACKBONES, CAP, LENGTHS, encoder, texts
+from torch import Tensor
+
+from lowrank_da import train, trunk
+from lowrank_da.backbone import Backbone
+from lowrank_da.batches import Batches, Known
+from lowrank_da.classifier import Classifier
+from lowrank_da.corpus import CACHE_VARIABLE
+from lowrank_da.encode import encode
+from lowrank_da.errors import UserError
+from lowrank_da.methods.full import Full
+from lowrank_da.methods.lora import LoRA
+from lowrank_da.run import Run
+
+CPU = torch.device("cpu")
+DEEPER = {family: replace(backbone, layers=3) for family, backbone in BACKBONES.items()}
+TOP = LoRA(rank=2, top_layers=1)
+ALL_LENGTHS = LENGTHS | {"more than a batch": (30, 1, CAP, 7, 1, 29, 30, CAP, 2)}
+every_family = pytest.mark.parametrize("family", DEEPER)
+every_length = pytest.mark.parametrize("lengths", ALL_LENGTHS.values(), ids=list(ALL_LENGTHS))
+every_depth = pytest.mark.parametrize("layers", [1, 2])
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the trunks lie: in a cache of this test alone."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache" / "trunks"
+
+
+def names(folder: Path) -> set[str]:
+    """The files in it, unfinished ones too."""
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The tokens of every batch that the trunk computes from now on."""
+    seen: list[int] = []
+
+    def watch(*given: Any) -> Any:
+        seen.append(given[2].real_tokens)
+        return encode(*given)
+
+    monkeypatch.setattr(trunk, "encode", watch)
+    return seen
+
+
+# --- states -------------------------------------------------------------------------------------
+
+
+class Case(NamedTuple):
+    """A classifier in a precision, and texts."""
+
+    model: Classifier
+    backbone: Backbone
+    ids: list[list[int]]
+    dtype: torch.dtype
+
+    def known(self, layers: int) -> Known:
+        """What the trunk gives."""
+        return trunk.known(
+            self.model.encoder, self.backbone, self.ids, layers, CPU, self.dtype, budget=64
+        )
+
+    def logits(self, known: Known | None, seed: int | None = None) -> Tensor:
+        """(texts, classes) in the texts' order, from batches in the order of `seed`."""
+        batches = Batches(self.ids, [0] * len(self.ids), budget=64, known=known)
+        found = torch.empty(len(self.ids), 4)
+        half = self.dtype != torch.float32
+        with torch.no_grad(), torch.autocast("cpu", self.dtype, enabled=half):
+            for batch in batches.epoch(seed):
+                found[batch.index] = self.model(batch).float()
+        return found
+
+
+def case(family: str, lengths: tuple[int, ...], layers: int, dtype: torch.dtype) -> Case:
+    """As trained: only what is above `layers` holds adapters, the rest is rounded to `dtype`."""
+    backbone = DEEPER[family]
+    method = LoRA(rank=2, top_layers=backbone.layers - layers)
+    setting = toy.setting(backbone=backbone, max_tokens=CAP)
+    model = Classifier(toy.experiment(setting=setting, method=method), 0, steps=10).eval()
+    torch.manual_seed(1)
+    for name, parameter in model.trained().items():
+        if name.endswith(("lora_B", "out_proj.weight")):
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.fit_to(dtype)
+    return Case(model, backbone, texts(backbone, lengths), dtype)
+
+
+def check(one: Case, known: Known) -> None:
+    """Cached equals uncached: to the bit in the same company, else to rounding."""
+    whole = one.logits(None)
+    same = one.logits(known)
+    assert torch.equal(same, whole), "in equal batches"
+    other = one.logits(known, seed=1)
+    spread = float(whole.abs().max())
+    bound = 1e-5 if one.dtype == torch.float32 else 0.05
+    torch.testing.assert_close(other, whole, rtol=0, atol=bound * spread)
+
+
+@every_length
+@every_depth
+@every_family
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_cached_equals_uncached(
+    family: str, lengths: tuple[int, ...], layers: int, dtype: torch.dtype
+) -> None:
+    one = case(family, lengths, layers, dtype)
+    known = one.known(layers)
+    assert known.layers == layers
+    assert known.table.shape == (sum(lengths), one.backbone.width)
+    assert known.table.dtype == dtype
+    check(one, known)
+
+
+@every_depth
+@every_family
+def test_states_are_those_of_transformers(family: str, layers: int) -> None:
+    one = case(family, (9, 1, CAP, 4), layers, torch.float32)
+    known = one.known(layers)
+    model = encoder(one.backbone, dtype=torch.float32)
+    for ids, start in zip(one.ids, known.starts, strict=True):
+        hidden = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+        own = known.table[start : start + len(ids)]
+        torch.testing.assert_close(own, hidden[layers][0], rtol=1e-5, atol=1e-5)
+
+
+TWINS = {
+    "of another layer": lambda one, known: replace(one.known(2), layers=1),
+    "shifted by a row": lambda one, known: replace(known, table=known.table.roll(1, dims=0)),
+    "of another text": lambda one, known: replace(known, starts=known.starts[::-1]),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@every_family
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_wrong_states_are_noticed(family: str, twin: str, dtype: torch.dtype) -> None:
+    one = case(family, (9, 5, 9), 1, dtype)
+    known = one.known(1)
+    check(one, known)
+    with pytest.raises(AssertionError):
+        check(one, TWINS[twin](one, known))
+
+
+def test_the_encoder_is_left_as_it_was_and_no_gradient_is_kept() -> None:
+    one = case("roberta", (9, 1), 1, torch.float32)
+    before = {name: p.clone() for name, p in one.model.named_parameters()}
+    for training in (True, False):
+        one.model.train(training)
+        known = one.known(1)
+        assert {module.training for module in one.model.encoder.modules()} == {training}
+        assert not known.table.requires_grad
+    assert all(torch.equal(p, before[name]) for name, p in one.model.named_parameters())
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def test_it_is_found_again_and_not_computed_again(folder: Path, computed: list[int]) -> None:
+    one = case("bert", ALL_LENGTHS["more than a batch"], 2, torch.float32)
+    first = one.known(2)
+    assert sum(computed) == sum(ALL_LENGTHS["more than a batch"])
+    assert len(computed) > 1
+    assert len(names(folder)) == 1
+    computed.clear()
+    again = one.known(2)
+    assert computed == []
+    assert torch.equal(again.table, first.table)
+    assert again.starts == first.starts
+
+
+def test_other_batches_find_the_same_file(folder: Path, computed: list[int]) -> None:
+    one = case("bert", ALL_LENGTHS["more than a batch"], 1, torch.float32)
+    one.known(1)
+    computed.clear()
+    larger = trunk.known(
+        one.model.encoder, one.backbone, one.ids, 1, CPU, torch.float32, budget=1000
+    )
+    assert computed == []
+    check(one, larger)
+
+
+def test_another_text_weight_depth_or_precision_is_another_file(folder: Path) -> None:
+    one = case("roberta", (9, 1, 4), 1, torch.float32)
+    one.known(1)
+    assert len(names(folder)) == 1
+
+    changed = [[*one.ids[0][:-1], 7 + one.ids[0][-1] % 2], *one.ids[1:]]
+    moved = [one.ids[0][:-1], [one.ids[0][-1], *one.ids[1]], one.ids[2]]
+    for number, ids in enumerate((changed, moved, one.ids[1:], one.ids[::-1]), start=2):
+        one._replace(ids=ids).known(1)
+        assert len(names(folder)) == number, "other texts"
+    one.known(2)
+    assert len(names(folder)) == 6, "another depth"
+    one._replace(dtype=torch.bfloat16).known(1)
+    assert len(names(folder)) == 7, "another precision"
+
+    layers = one.model.encoder.get_submodule("encoder.layer")
+    parts = (one.model.encoder.get_submodule("embeddings"), layers[0])
+    for number, part in enumerate(parts, start=8):
+        weight = list(part.parameters())[-1]
+        with torch.no_grad():
+            weight[0] += 0.5
+        one.known(1)
+        assert len(names(folder)) == number, "another weight"
+    with torch.no_grad():
+        list(layers[1].parameters())[-1][0] += 0.5
+    one.known(1)
+    assert len(names(folder)) == 9, "what is above does not matter"
+
+
+@pytest.mark.parametrize("damage", [b"", b"a few bytes", None])
+def test_a_file_of_another_size_is_made_again(
+    damage: bytes | None, folder: Path, computed: list[int]
+) -> None:
+    one = case("roberta", (9, 1, 4), 1, torch.float32)
+    one.known(1)
+    (name,) = names(folder)
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[:-4] if damage is None else damage)
+    computed.clear()
+    check(one, one.known(1))
+    assert sum(computed) == 14
+    assert (folder / name).read_bytes() == whole
+
+
+def test_a_small_disk_is_told_in_one_line_beforehand(
+    folder: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = case("roberta", (9, 1, 4), 1, torch.float32)
+    size = 14 * one.backbone.width * 4
+
+    class Disk(NamedTuple):
+        free: int
+
+    monkeypatch.setattr(trunk.shutil, "disk_usage", lambda path: Disk(size - 1))
+    with pytest.raises(UserError, match=r"frozen layers' states need .* LOWRANK_DA_CACHE") as told:
+        one.known(1)
+    assert "\n" not in str(told.value)
+    assert str(folder) in str(told.value)
+    assert computed == []
+    assert names(folder) == set()
+    monkeypatch.setattr(trunk.shutil, "disk_usage", lambda path: Disk(size))
+    one.known(1)
+
+
+def test_an_interrupted_pass_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = case("roberta", ALL_LENGTHS["more than a batch"], 1, torch.float32)
+    batches = iter(range(3))
+
+    def stop(*given: Any) -> Any:
+        if next(batches) == 2:
+            raise KeyboardInterrupt
+        return encode(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trunk, "encode", stop)
+        with pytest.raises(KeyboardInterrupt):
+            one.known(1)
+    assert names(folder) == set()
+    check(one, one.known(1))
+
+
+# --- whole trainings ----------------------------------------------------------------------------
+
+
+def trained(folder: Path, *, cached: bool, precision: str = "fp32", **changes: Any) -> Run:
+    """A run with adapters in the top layer; its record lies below `folder`."""
+    cell = toy.cell(**{"method": TOP, "learning_rate": 0.05} | changes)
+    machine = train.machine("cpu", precision)
+    (done,) = train.run([cell], folder, folder, machine, cached_trunk=cached)
+    return done
+
+
+def same_run(cached: Run, uncached: Run) -> None:
+    """Equal but for rounding: the probabilities are kept in float16."""
+    for role, own in uncached.predictions.items():
+        given = cached.predictions[role].probabilities.astype(float)
+        np.testing.assert_allclose(given, own.probabilities.astype(float), rtol=0, atol=2e-3)
+    for part in ("parameters", "corpus", "epoch", "steps"):
+        assert cached.result[part] == uncached.result[part], part
+    for own, other in zip(cached.result["curve"], uncached.result["curve"], strict=True):
+        assert own == pytest.approx(other, abs=1e-4)
+    for role, own in cached.result["splits"].items():
+        assert own["confusion_matrix"] == uncached.result["splits"][role]["confusion_matrix"]
+
+
+@every_family
+def test_a_training_ends_the_same_with_and_without_it(
+    family: str, tmp_path: Path, folder: Path
+) -> None:
+    setting = toy.setting(backbone=replace(DEEPER[family], pooling="mean"), epochs=3)
+    uncached = trained(tmp_path / "uncached", cached=False, setting=setting)
+    assert names(folder) == set()
+    cached = trained(tmp_path / "cached", cached=True, setting=setting)
+    assert len(names(folder)) == 4, "one file a role"
+    same_run(cached, uncached)
+    losses = [point["loss"] for point in cached.result["curve"]]
+    assert losses[-1] < losses[0], "something must have been learned"
+
+
+def _shifted(*given: Any, **named: Any) -> Known:
+    found = KNOWN(*given, **named)
+    return replace(found, table=found.table.roll(1, dims=0))
+
+
+def _one_layer_less(*given: Any, **named: Any) -> Known:
+    encoder, backbone, ids, layers, *rest = given
+    return replace(KNOWN(encoder, backbone, ids, layers - 1, *rest, **named), layers=layers)
+
+
+KNOWN = trunk.known
+
+
+@pytest.mark.parametrize("twin", [_shifted, _one_layer_less])
+def test_wrong_states_would_change_a_training(
+    twin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uncached = trained(tmp_path / "uncached", cached=False)
+    monkeypatch.setattr(trunk, "known", twin)
+    with pytest.raises(AssertionError):
+        same_run(trained(tmp_path / "cached", cached=True), uncached)
+
+
+def test_a_bf16_training_learns_as_much_with_it(tmp_path: Path) -> None:
+    runs = [
+        trained(tmp_path / str(cached), cached=cached, precision="bf16") for cached in (True, False)
+    ]
+    for role, own in runs[0].predictions.items():
+        difference = own.probabilities.astype(float) - runs[1].predictions[role].probabilities
+        assert np.abs(difference).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "used"),
+    [
+        ({}, True),
+        ({"method": LoRA(rank=2, top_layers=1, dropout=0.1)}, True),
+        ({"hidden_dropout": 0.1}, False),
+        ({"attention_dropout": 0.1}, False),
+        ({"method": LoRA(rank=2)}, False),
+        ({"method": LoRA(rank=2, top_layers=2)}, False),
+        ({"method": Full()}, False),
+    ],
+)
+def test_it_is_used_where_lower_layers_stay_the_same(
+    changes: dict[str, Any], used: bool, tmp_path: Path, folder: Path
+) -> None:
+    run = trained(tmp_path, cached=True, epochs=1, **changes)
+    assert (names(folder) != set()) == used
+    assert (run.measured["trunk_seconds"] > 0) == (run.measured["trunk_flops"] > 0) == used
+
+
+def test_seeds_ranks_and_binaries_share_it(
+    tmp_path: Path, folder: Path, computed: list[int]
+) -> None:
+    trained(tmp_path, cached=True, epochs=1)
+    made = names(folder)
+    computed.clear()
+    others: Sequence[dict[str, Any]] = (
+        {"name": "owl", "labels": ("owl", "human")},
+        {"name": "seed", "seed": 1},
+        {"name": "rank", "method": LoRA(rank=4, top_layers=1)},
+    )
+    for changes in others:
+        trained(tmp_path, cached=True, epochs=1, **changes)
+    assert names(folder) == made
+    assert computed == []
+
+
+def test_a_binarys_states_are_those_of_its_own_texts(tmp_path: Path) -> None:
+    runs = [
+        trained(tmp_path / str(cached), cached=cached, name="owl", labels=("owl", "human"))
+        for cached in (True, False)
+    ]
+    same_run(*runs)
+
+
+# --- on a card ----------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+def test_on_a_card_it_lies_in_the_cards_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = case("roberta", (9, 1, CAP), 1, torch.float32)
+    card = torch.device("cuda")
+    model = one.model.encoder.to(card)
+    places = {}
+    for share in (trunk.SHARE_OF_FREE, 0.0):
+        monkeypatch.setattr(trunk, "SHARE_OF_FREE", share)
+        found = trunk.known(model, one.backbone, one.ids, 1, card, torch.bfloat16, budget=64)
+        places[found.table.device.type] = found.table.cpu()
+    assert set(places) == {"cuda", "cpu"}
+    assert torch.equal(places["cuda"], places["cpu"])
