@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/installed
 
-.PHONY: reproduce test tables lint clean
+SIZE ?= small
+
+.PHONY: reproduce test tables bench lint clean
 
 reproduce: $(READY)
 	$(BIN)/lowrank-da reproduce
@@ -16,6 +18,12 @@ tables: $(READY)
 	$(BIN)/lowrank-da tables --lang ru
 	$(BIN)/python -m paper.readme
 	if command -v latexmk >/dev/null; then latexmk -cd -pdf -outdir=generated -interaction=nonstopmode paper/main.tex; fi
+
+bench: $(READY)
+	$(BIN)/python -m experiments.benchmarks.step --size $(SIZE)
+	$(BIN)/python -m experiments.benchmarks.scaling --size $(SIZE)
+	$(BIN)/python -m experiments.benchmarks.sharing --size $(SIZE)
+	$(BIN)/python -m experiments.benchmarks.peers --size $(SIZE)
 
 lint: $(READY)
 	$(BIN)/ruff check .

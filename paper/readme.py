@@ -1,19 +1,23 @@
-"""Tables inside README.md: blocks between markers, generated from kept records.
+"""Tables and the picture inside README.md, generated from kept records.
 
-A block opens with `<!-- generated:STUDY/SETTING/TABLE -->` and closes with
-`<!-- /generated -->`. `python -m paper.readme` writes them anew; a test fails when they are stale.
+A block opens with `<!-- generated:STUDY/SETTING/TABLE -->` (for a benchmark's table with
+`<!-- generated:benchmarks/RECORD -->`) and closes with `<!-- /generated -->`.
+`python -m paper.readme` writes them and the picture anew; a test fails when they are stale.
 """
 
 import re
 from pathlib import Path
 
+from experiments.benchmarks.timing import Record, markdown
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
-from paper import table
+from paper import speed, table
 from paper.build import read
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
+BENCHMARKS = "benchmarks"
+"""The folder of the kept benchmark records."""
 BLOCK = re.compile(
     r"(?P<open><!-- generated:(?P<name>\S+) -->\n)(?P<body>.*?)(?P<close><!-- /generated -->)",
     re.DOTALL,
@@ -21,13 +25,15 @@ BLOCK = re.compile(
 
 
 def block(name: str, kept: Path = KEPT) -> str:
-    """The Markdown of the block `STUDY/SETTING/TABLE`.
+    """The Markdown of the block `STUDY/SETTING/TABLE` or `benchmarks/RECORD`.
 
-    Raises `UserError` for a name of another form, and for an unknown setting or table.
+    Raises `UserError` for a name of another form, and for an unknown setting, table or record.
     """
     parts = name.split("/")
+    if parts[0] == BENCHMARKS and len(parts) == 2:
+        return markdown(Record.load(kept / BENCHMARKS / f"{parts[1]}.json")) + "\n"
     if len(parts) != 3:
-        raise UserError(f"README block {name!r}: name it STUDY/SETTING/TABLE")
+        raise UserError(f"README block {name!r}: name it STUDY/SETTING/TABLE or benchmarks/RECORD")
     study, setting, id = parts
     records = read(kept, study, setting, "en")
     return table.find(id).build(records.runs, records.facts, "en").markdown()
@@ -50,6 +56,7 @@ def stale(text: str, kept: Path = KEPT) -> list[str]:
 
 
 if __name__ == "__main__":
+    speed.write(KEPT / BENCHMARKS)
     readme = ROOT / "README.md"
     fresh = refresh(readme.read_text())
     with atomic(readme) as temporary:

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from invented_records import save, study
 
+from experiments.benchmarks import timing
+from experiments.benchmarks.timing import Record
 from lowrank_da.errors import UserError
-from paper import readme
+from paper import readme, speed
 
 ROOT = Path(__file__).parents[2]
 OPEN, CLOSE = "<!-- generated:thesis/outfox/{} -->", "<!-- /generated -->"
@@ -47,7 +49,50 @@ def test_bad_blocks_are_refused(kept: Path) -> None:
         readme.refresh(f"<!-- generated:cost -->\n{CLOSE}\n", kept)
     with pytest.raises(UserError, match="unknown table"):
         readme.refresh(page("price"), kept)
+    with pytest.raises(UserError, match=r"peers-full.json: cannot be read"):
+        readme.block("benchmarks/peers-full", kept)
 
 
 def test_the_readme_is_fresh() -> None:
     assert readme.stale((ROOT / "README.md").read_text()) == []
+
+
+def measured(**seconds: float) -> Record:
+    """A benchmark in which each contestant took so long for a thousand tokens, give or take 5 %."""
+    rounds = (0.95, 1.0, 1.05)
+    several = {
+        f"{method}/{case}": [{"seconds": s * r, "tokens": 1000, "flops": 2e9} for r in rounds]
+        for case, s in seconds.items()
+        for method in speed.METHODS
+    }
+    versions = {"torch": "2.13.0"}
+    made_by = {"commit": "0123456789", "dirty": False, "hardware": {"processor": "abacus"}}
+    made_by |= {"device": "cpu", "threads": 2, "precision": "bf16-mixed", "versions": versions}
+    return Record(
+        benchmark="peers",
+        size="full",
+        rows=(timing.ratio("b / ours", several["full/library_tuned"], several["full/ours"]),),
+        measurements=several,
+        made_by=made_by,
+        peak_flops_per_second=1e10,
+    )
+
+
+def test_a_benchmarks_block_is_its_table(tmp_path: Path) -> None:
+    record = measured(ours=1.0, library_tuned=2.0)
+    record.save(tmp_path / readme.BENCHMARKS)
+    block = readme.block("benchmarks/peers-full", tmp_path)
+    assert block == timing.markdown(record) + "\n"
+    assert "| b / ours | - | 2.00 [2.00, 2.00] |" in block
+
+
+def test_the_picture_shows_every_contestant_and_the_limit(tmp_path: Path) -> None:
+    record = measured(ours=1.0, ours_dropout=1.25, library_tuned=2.0, library_defaults=4.0)
+    record.save(tmp_path)
+    drawn = speed.write(tmp_path).read_bytes()
+    assert speed.write(tmp_path).read_bytes() == drawn, "the same bytes each time"
+    text = drawn.decode()
+    for label, _ in speed.CONTESTANTS.values():
+        assert text.count(label + "<") == len(speed.METHODS)
+    for number in ("1,000", "800", "500", "250", "limit 5,000"):
+        assert f">{number}<" in text or f"> {number}<" in text, number

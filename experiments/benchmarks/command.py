@@ -1,0 +1,68 @@
+"""The command line that all benchmarks share: options in, a saved record and its table out."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, TypeVar
+
+import experiments
+from experiments.benchmarks import timing
+from lowrank_da import train
+from lowrank_da.campaign import Campaign
+from lowrank_da.errors import UserError, unknown
+from lowrank_da.study import Checkout
+from lowrank_da.train import Machine
+
+S = TypeVar("S")
+
+
+def checkout() -> Checkout:
+    """The checkout that this file lies in."""
+    return Checkout(experiments)
+
+
+def rates(here: Checkout) -> dict[str, float]:
+    """Each method's learning rate on `embedded`; `UserError` when the trials are not kept."""
+    found = Campaign(here, "thesis", "embedded").known_rates()
+    if found is None:
+        raise UserError(
+            f"no learning-rate trials of thesis in embedded are in {here.results} or {here.runs};"
+            " run `lowrank-da reproduce`"
+        )
+    return found
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that refuses in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help shows the options")
+
+
+def run(
+    benchmark: str,
+    what: str,
+    sizes: Mapping[str, S],
+    measure: Callable[[str, S, Machine], timing.Record],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Measure in the size asked for, save below `runs/benchmarks/`, and print the table.
+
+    The exit code: 0 when it worked; 2, with one line on standard error, when the input is bad.
+    """
+    parser = _Parser(prog=f"python -m experiments.benchmarks.{benchmark}", description=what)
+    parser.add_argument("--size", default="small", help=", ".join(sizes))
+    parser.add_argument("--device", default="auto", help=", ".join(train.DEVICES))
+    parser.add_argument("--precision", default="auto", help="auto, bf16, fp32")
+    try:
+        chosen = parser.parse_args(argv)
+        if chosen.size not in sizes:
+            raise unknown("size", chosen.size, sizes)
+        machine = train.machine(chosen.device, chosen.precision)
+        done = measure(chosen.size, sizes[chosen.size], machine)
+        path = done.save(timing.runs_folder(checkout().root))
+        print(f"{timing.markdown(done)}\n\n{path}")
+    except UserError as error:
+        print(f"{benchmark}: {error}", file=sys.stderr)
+        return 2
+    return 0

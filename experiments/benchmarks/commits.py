@@ -1,0 +1,151 @@
+"""The trainings of `make reproduce`, by the code as it is and as it was, in turn.
+
+Question: how much sooner are the same texts, passes and arms trained than before batches were
+packed and the forward pass was ours, and is the outcome the same?
+
+Command: `python -m experiments.benchmarks.commits --size full` for the kept record.
+
+Cost: full about half an hour on two cores (estimated). Each commit is checked out into a folder of
+its own and trains there in a process of its own, at the rates of its own kept trials.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from experiments import thesis
+from experiments.benchmarks import command, timing
+from experiments.benchmarks.command import checkout
+from experiments.benchmarks.timing import Case, Measurement, Row
+from lowrank_da import metrics
+from lowrank_da.corpus import ID
+from lowrank_da.errors import UserError
+from lowrank_da.run import Run, record_path
+from lowrank_da.train import Machine
+
+BEFORE = "56a4019"
+"""The last commit whose batches were padded and whose forward pass was transformers'."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Which setting is trained, how often, and which arms of the thesis' study (empty: all)."""
+
+    setting: str
+    repeats: int
+    arms: tuple[str, ...] = ()
+
+
+SIZES = {
+    "tiny": Size("tiny", 1, ("lora",)),
+    "small": Size("embedded", 1, ("lora",)),
+    "full": Size("embedded", 2),
+}
+
+
+@contextmanager
+def worktree(root: Path, commit: str) -> Iterator[Path]:
+    """A folder with the checkout `root` as it was at `commit`; `UserError` if it never was."""
+    with TemporaryDirectory() as name:
+        folder = Path(name) / commit
+        git = ["git", "-C", str(root), "worktree"]
+        try:
+            added = [*git, "add", "--detach", str(folder), commit]
+            subprocess.run(added, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", "") or str(error)
+            raise UserError(f"commit {commit} cannot be checked out: {said.strip()}") from error
+        try:
+            yield folder
+        finally:
+            subprocess.run([*git, "remove", "--force", str(folder)], check=True)
+
+
+def trained(folder: Path, setting: str, arm: str, machine: Machine) -> Run:
+    """Train one arm anew by the code in `folder`, and read its record."""
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+    asked = [sys.executable, "-m", "lowrank_da.cli", "run", "thesis", arm, "--setting", setting]
+    asked += ["--device", machine.device.type]
+    inside = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(asked, cwd=folder, env=inside, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{arm} at {folder.name} failed: {done.stderr.strip().splitlines()[-1]}")
+    return Run.load(record_path(folder / "runs", "thesis", setting, arm, 0))
+
+
+def measure(name: str, size: Size, machine: Machine) -> timing.Record:
+    """The benchmark in one size."""
+    here = checkout()
+    setting = here.setting(size.setting)
+    arms = size.arms or ("full", "lora_published", "lora", *thesis.binaries(setting))
+    last: dict[str, Run] = {}
+
+    def repeat(folder: Path, arm: str, which: str) -> Measurement:
+        run = last[f"{arm}/{which}"] = trained(folder, size.setting, arm, machine)
+        work = {"tokens": run.measured["train_tokens"], "macro_f1": macro_f1(run)}
+        return {"seconds": run.measured["train_seconds"]} | work
+
+    with worktree(here.root, BEFORE) as before, worktree(here.root, "HEAD") as now:
+        cases = [
+            Case(f"{arm}/{which}", partial(repeat, folder, arm, which))
+            for arm in arms
+            for which, folder in (("before", before), ("now", now))
+        ]
+        measured = timing.interleaved(cases, size.repeats, warm_up=False)
+    for which in ("before", "now"):
+        rounds = zip(*(measured[f"{arm}/{which}"] for arm in arms), strict=True)
+        measured[f"all/{which}"] = [
+            {"seconds": sum(arm["seconds"] for arm in each)} for each in rounds
+        ]
+    rows = [
+        timing.ratio(
+            f"{arm}: before / now",
+            measured[f"{arm}/before"],
+            measured[f"{arm}/now"],
+            target=">= 2" if arm == "all" else None,
+            note=f"before: {BEFORE}; seconds of training",
+        )
+        for arm in ("all", *arms)
+    ]
+    rows += [difference(arm, last[f"{arm}/now"], last[f"{arm}/before"]) for arm in arms]
+    return timing.record("commits", name, rows, measured, machine, here.root)
+
+
+def macro_f1(run: Run) -> float:
+    """On *id*."""
+    return float(run.result["splits"][ID]["macro_f1"])
+
+
+def difference(arm: str, now: Run, before: Run) -> Row:
+    """Macro-F1 on *id* of one training now less before, in points, with its 95 % interval."""
+    labels, corpus = now.labels, now.corpus_labels
+    index = np.array([labels.index(c) if c in labels else -1 for c in corpus])
+    one, other = now.predictions[ID], before.predictions[ID]
+    if not np.array_equal(one.uid, other.uid):
+        raise UserError(f"{arm}: the commits read different texts; install the same packages")
+    own = index[one.label] >= 0
+    said = [p.probabilities.argmax(axis=1)[own] for p in (one, other)]
+    true = index[one.label][own]
+    test = metrics.paired_bootstrap(true, said[0], said[1], len(labels))
+    return Row(
+        what=f"{arm}: macro-F1 on id, now - before, points",
+        target="low > -2",
+        ratio=100 * test.difference,
+        low=100 * float(test.interval.low),
+        high=100 * float(test.interval.high),
+        note="seed 0; in brackets the 95 % bootstrap interval over texts",
+    )
+
+
+if __name__ == "__main__":
+    what = "The trainings of `make reproduce` by this commit and by an earlier one."
+    sys.exit(command.run("commits", what, SIZES, measure))
