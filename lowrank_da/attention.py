@@ -105,6 +105,11 @@ def _by_varlen(
     return mixed.flatten(1)
 
 
+def pads(device: torch.device, dtype: torch.dtype, dropout: float) -> bool:
+    """Whether attention lays the packed row out as a rectangle here."""
+    return device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16) or dropout > 0
+
+
 def attend(
     q: Row, k: Row, v: Row, queries: Packing, keys: Packing, heads: int, dropout: float = 0.0
 ) -> Row:
@@ -113,7 +118,7 @@ def attend(
     `q` is packed as `queries`, `k` and `v` as `keys`: the same texts, each perhaps with fewer
     queries. `dropout` is the share of attention weights that are set to zero.
     """
-    if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) and not dropout:
+    if not pads(q.device, q.dtype, dropout):
         return _by_varlen(q, k, v, queries, keys, heads)
     compute = _by_fused if q.is_cuda else _by_products
     parts = (queries.rectangle(q), keys.rectangle(k), keys.rectangle(v))

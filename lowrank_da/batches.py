@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lowrank_da.packing import Packing
+from lowrank_da.packing import Packing, sent
 
 BLUR = 0.05
 
@@ -49,8 +49,8 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`."""
         parts = (self.index, self.tokens, self.positions, self.labels)
-        index, tokens, positions, labels = (t.to(device, non_blocking=True) for t in parts)
-        states = None if self.states is None else self.states.to(device, non_blocking=True)
+        index, tokens, positions, labels = (sent(part, device) for part in parts)
+        states = None if self.states is None else sent(self.states, device)
         packing = self.packing.to(device)
         return Batch(index, tokens, positions, packing, labels, states, self.layers_done)
 
@@ -64,6 +64,8 @@ class Known:
     """(tokens of all the texts, width), the texts behind each other in any order."""
     starts: tuple[int, ...] = field(repr=False)
     """(texts,) the row of each text's first token."""
+    computed: bool = True
+    """Whether they were computed just now, not found."""
 
     def of(self, texts: Sequence[int]) -> "Known":
         """The same for some of the texts."""

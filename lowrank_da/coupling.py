@@ -36,7 +36,7 @@ TEMPERATURES = (1 / 16, 16.0)
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 """2^-24, the smallest stored probability above 0: log odds lie within 24 log 2 = 16.6 of 0."""
 SUMMED = (
-    *("seconds", "train_seconds", "train_tokens", "flops"),
+    *("seconds", "train_seconds", "train_tokens", "needed_flops"),
     *("trunk_seconds", "trunk_flops", "energy_joules"),
 )
 """What of `measured` adds up over trainings; where a part lacks one, the sum lacks it too."""

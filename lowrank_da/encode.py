@@ -56,9 +56,9 @@ def encode(
 ) -> tuple[Tensor, Packing]:
     """The states above the layer number `stop` (None: above the last), and how they are packed.
 
-    A batch that brings its states (see `Batch.states`) enters above the layers they come from.
-    Above the last layer only what the backbone's pooling reads is computed: with `first`, one
-    state a text.
+    A batch with states of its own (see `Batch.states`) enters above the layers they come from. Of
+    the last layer only what the backbone's pooling reads is computed: with `first`, one state a
+    text.
     """
     states = embed(encoder, backbone, batch) if batch.states is None else batch.states
     layers = layers_of(encoder)

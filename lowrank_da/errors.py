@@ -1,8 +1,8 @@
 """The one error that a user is meant to read.
 
 Everything that can go wrong through input (a typo, a missing file, a damaged record) raises
-`UserError` with a single line: what is wrong, where, and what to do. Only `cli.py` catches it;
-there it becomes that line on standard error and exit code 2. Any other exception is a bug and
+`UserError` with a single line: what is wrong, where, and what to do. Only the command lines catch
+it; there it becomes that line on standard error and exit code 2. Any other exception is a bug and
 keeps its traceback.
 """
 

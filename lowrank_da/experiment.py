@@ -82,9 +82,9 @@ class Experiment:
     labels: tuple[str, ...] = ()
     """The classes to tell apart; empty means all of the corpus."""
     batch_tokens: int = 2048
-    """Tokens in one optimizer step, at most, each text counted as long as the longest beside it.
+    """Tokens in one optimizer step, at most, as if all its texts were padded to the longest.
 
-    A single text that is longer still makes a batch.
+    A single longer text is a batch of its own.
     """
     warmup: float = 0.06
     """Share of the steps over which the learning rate rises linearly; then it falls to zero."""
@@ -105,7 +105,7 @@ class Experiment:
             raise UserError(f"labels={self.labels}: at least two classes are needed")
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"learning_rate={self.learning_rate} must be above 0")
-        self.method.frozen_layers(self.setting.backbone)
+        self.method.frozen_layers(self.setting.backbone)  # raises where the backbone is too low
         if self.batch_tokens < 1:
             raise UserError(f"batch_tokens={self.batch_tokens} must be at least 1")
         for name in ("warmup", "hidden_dropout", "attention_dropout"):

@@ -7,7 +7,7 @@ number of one member enters another's, so each ends as it does when it is traine
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -19,6 +19,7 @@ from lowrank_da.batches import Batch, join
 from lowrank_da.classifier import Classifier, clip
 from lowrank_da.encode import encode
 from lowrank_da.errors import UserError
+from lowrank_da.packing import sent
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +27,25 @@ class JointBatch:
     """One step's batches of all members; None for one that has none left in this pass."""
 
     parts: tuple[Batch | None, ...]
+    """Of them a device needs labels and packing alone."""
     whole: Batch
     """The parts behind each other."""
 
     @classmethod
     def of(cls, parts: Sequence[Batch | None]) -> "JointBatch":
         """Join the members' batches, at least one of which is there."""
-        return cls(tuple(parts), join([part for part in parts if part is not None]))
+        whole = join([part for part in parts if part is not None])
+        return cls(tuple(p if p is None else replace(p, states=None) for p in parts), whole)
 
     def to(self, device: torch.device) -> "JointBatch":
         """The same on `device`."""
-        parts = tuple(None if part is None else part.to(device) for part in self.parts)
+        parts = tuple(None if part is None else _judged(part, device) for part in self.parts)
         return JointBatch(parts, self.whole.to(device))
+
+
+def _judged(part: Batch, device: torch.device) -> Batch:
+    labels, packing = sent(part.labels, device), part.packing.to(device)
+    return replace(part, labels=labels, packing=packing)
 
 
 class _Rows:
@@ -119,7 +127,8 @@ class Joint(pl.LightningModule):
             for part, parameter in module.named_parameters(recurse=False):
                 for twin in twins:
                     if not getattr(twin, part).requires_grad:
-                        getattr(twin, part).data = parameter.data
+                        # One object, so that it stays one wherever the module is moved.
+                        setattr(twin, part, parameter)
 
     def forward(self, batch: JointBatch) -> list[Tensor | None]:
         """Each member's (texts, classes) logits; None for one without a batch."""

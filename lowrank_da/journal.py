@@ -53,6 +53,10 @@ def _read(path: Path) -> dict[str, Any]:
     return saved
 
 
+WRAP_SECONDS = 300.0
+"""How long an energy counter may run before it is read."""
+
+
 @dataclass
 class Ledger:
     """What is remembered of one classifier."""
@@ -67,7 +71,7 @@ class Ledger:
     """Summed over the `texts` of the present pass."""
     texts: int = 0
     tokens: int = 0
-    padded: int = 0
+    padded: float = 0.0
 
     def judge(self, classifier: Classifier, epoch: int) -> None:
         """Close a pass by macro-F1 on *select*: keep the weights if none was better."""
@@ -92,7 +96,8 @@ class Journal(pl.Callback):
         self.seconds = 0.0
         """Of training alone: judging a pass on *select* does not count."""
         self.ledgers = [Ledger() for _ in range(members)]
-        self._since = self._saved = 0.0
+        self._since: float | None = None
+        self._saved = 0.0
         self._optimizer: dict[str, Any] | None = None
         self._pending: list[tuple[Ledger, Tensor, int]] = []
 
@@ -151,13 +156,18 @@ class Journal(pl.Callback):
         self.meter.start()
 
     def _stop_clock(self) -> None:
-        self.seconds += time.perf_counter() - self._since
-        self.meter.stop()
+        if self._since is not None:
+            self.seconds += time.perf_counter() - self._since
+            self._since = None
+            self.meter.stop()
 
     def _settle(self) -> None:
         """Read the losses that are still on the device, all at once."""
-        for ledger, loss, texts in self._pending:
-            ledger.loss += loss.item() * texts
+        if not self._pending:
+            return
+        losses = torch.stack([loss for _, loss, _ in self._pending]).tolist()
+        for (ledger, _, texts), loss in zip(self._pending, losses, strict=True):
+            ledger.loss += loss * texts
             ledger.texts += texts
         self._pending.clear()
 
@@ -180,6 +190,7 @@ class Journal(pl.Callback):
         assert isinstance(pl_module, Classifier | Joint)
         self.batch += 1
         parts = batch.parts if isinstance(batch, JointBatch) else (batch,)
+        whole = batch.whole if isinstance(batch, JointBatch) else batch
         losses = outputs["losses"] if isinstance(batch, JointBatch) else (outputs["loss"],)
         steps = zip(pl_module.classifiers, self.ledgers, parts, losses, strict=True)
         for classifier, ledger, part, loss in steps:
@@ -188,7 +199,11 @@ class Journal(pl.Callback):
                 classifier.step = ledger.step
                 self._pending.append((ledger, loss.detach(), part.packing.texts))
                 ledger.tokens += part.real_tokens
-                ledger.padded += part.padded_tokens
+                # A joint training's attention pads all members' texts to the longest of them.
+                ledger.padded += part.real_tokens * whole.padded_tokens / whole.real_tokens
+        if time.perf_counter() - (self._since or 0.0) > WRAP_SECONDS:
+            self._stop_clock()
+            self._start_clock()
         due = time.perf_counter() - self._saved >= self.every
         if due and not trainer.is_last_batch:
             self.save(trainer, pl_module.classifiers)
@@ -201,16 +216,16 @@ class Journal(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Judge the pass."""
         assert isinstance(pl_module, Classifier | Joint)
-        self._start_clock()
         self.epoch, self.batch = self.epoch + 1, 0
         for classifier, ledger in zip(pl_module.classifiers, self.ledgers, strict=True):
             ledger.judge(classifier, self.epoch)
         if self.every < float("inf"):
             self.save(trainer, pl_module.classifiers)
+        self._start_clock()
 
 
 class Progress(pl.Callback):
-    """A bar with steps, epoch, tokens a second and time left, and a line an epoch and classifier.
+    """A bar with steps, epoch, tokens a second and time left; a line for each epoch and classifier.
 
     The line holds loss and macro-F1 on *select*; without a terminal it is all there is.
     """

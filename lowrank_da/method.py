@@ -35,9 +35,10 @@ class Method(ABC):
         return self.added_parameters(backbone)
 
     def frozen_layers(self, backbone: Backbone) -> int:
-        """Lowest layers whose output nothing that trains can change; `UserError` when it is not so.
+        """How many of the lowest layers nothing that trains can change.
 
         Their states are the same in every step, so they may be computed once (see `trunk.py`).
+        Raises `UserError` when the method asks for more layers than the backbone has.
         """
         return 0
 

@@ -14,6 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on `device`, without waiting for a card."""
+    if device.type == "cuda" and not tensor.is_cuda:
+        # Only from pinned memory does a card copy by itself.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 @dataclass(frozen=True, eq=False)
 class Packing:
     """Where each text of a packed row begins and ends."""
@@ -39,9 +47,8 @@ class Packing:
 
     def to(self, device: torch.device) -> "Packing":
         """The same on `device`."""
-        cells = None if self.cells is None else self.cells.to(device, non_blocking=True)
-        offsets = self.offsets.to(device, non_blocking=True)
-        return Packing(offsets, cells, self.texts, self.longest)
+        cells = None if self.cells is None else sent(self.cells, device)
+        return Packing(sent(self.offsets, device), cells, self.texts, self.longest)
 
     @property
     def lengths(self) -> Tensor:

@@ -23,7 +23,7 @@ import pytorch_lightning as pl
 import safetensors.torch
 import torch
 
-from lowrank_da import cost, energy, metrics, provenance, trunk
+from lowrank_da import attention, cost, energy, metrics, provenance, trunk
 from lowrank_da.batches import Batch, Batches, Known
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpus import SELECT, TRAIN, Splits, splits
@@ -116,10 +116,10 @@ class Prepared:
         part = None if known is None else known.of(own)
         return Batches(ids, labels, budget=experiment.batch_tokens, known=part)
 
-    def all_texts(self, role: str, experiment: Experiment, known: Known | None) -> Batches:
+    def all_texts(self, role: str, experiment: Experiment) -> Batches:
         """The batches of every text of a role, whatever its class; the class numbers are 0."""
         ids = self.ids[role]
-        return Batches(ids, [0] * len(ids), budget=experiment.batch_tokens, known=known)
+        return Batches(ids, [0] * len(ids), budget=experiment.batch_tokens)
 
 
 @cache
@@ -190,29 +190,34 @@ class _Member:
         still = not self.experiment.hidden_dropout and not self.experiment.attention_dropout
         frozen = self.experiment.method.frozen_layers(self.experiment.setting.backbone)
         self.known_layers = frozen if cached_trunk and still else 0
-        self.trunk_seconds = 0.0
+        self.trunk_seconds, self.trunk_flops = 0.0, 0
 
     def known(self, role: str) -> Known | None:
-        """What a role's batches start from: the states above the trunk, if there is one."""
+        """What the batches of a role that is read in every pass start from, if it is known."""
         if not self.known_layers:
             return None
         start = time.perf_counter()
+        backbone, ids = self.experiment.setting.backbone, self.data.ids[role]
         found = trunk.known(
             self.classifier.encoder.to(self.machine.device),
-            self.experiment.setting.backbone,
-            self.data.ids[role],
+            backbone,
+            ids,
             self.known_layers,
             self.machine.device,
             self.machine.dtype,
             budget=self.experiment.batch_tokens,
             folder=self.trunks,
         )
-        self.trunk_seconds += time.perf_counter() - start
+        if role == TRAIN:
+            self.trunk_seconds = time.perf_counter() - start
+            if found.computed:
+                lengths = map(len, ids)
+                self.trunk_flops = cost.forward_flops(backbone, lengths, self.known_layers)
         return found
 
     def predict(self, trainer: pl.Trainer, role: str) -> Predictions:
         """Probabilities of every text of a role, also of those whose class it never saw."""
-        texts = self.data.all_texts(role, self.experiment, self.known(role))
+        texts = self.data.all_texts(role, self.experiment)
         outputs = trainer.predict(self.classifier, _Once(texts))
         index = torch.cat([i for i, _ in outputs]).numpy()  # type: ignore[union-attr]
         rows = torch.cat([p for _, p in outputs]).float().numpy()  # type: ignore[union-attr]
@@ -284,6 +289,8 @@ def _train(
         device=machine.name,
         threads=torch.get_num_threads(),
     )
+    if machine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(machine.device)
     classifiers = [member.classifier for member in members]
     module = Joint(classifiers) if len(cells) > 1 else classifiers[0]
     meter = Meter(_energy_counters(machine))
@@ -295,13 +302,15 @@ def _train(
     if journal.epoch < setting.epochs:
         select = [m.data.batches(SELECT, m.experiment, m.known(SELECT)) for m in members]
         _fit(trainer, module, _Epochs(members, journal), _Once(*select))
+    fitted = time.perf_counter() - members[0].start
+    records = []
     for member, ledger in zip(members, journal.ledgers, strict=True):
-        cell = member.cell
         member.classifier.load_trained(ledger.best, str(journal.path))
-        weights = record_path(folder, cell.study, cell.setting, cell.name, cell.seed)
-        with atomic(weights.with_suffix(".safetensors")) as temporary:
+        records.append(_record(member, ledger, journal, trainer, made_by, fitted))
+    for run, ledger in zip(records, journal.ledgers, strict=True):
+        with atomic(run.path(folder).with_suffix(".safetensors")) as temporary:
             temporary.write_bytes(safetensors.torch.save(ledger.best))
-        _record(member, ledger, journal, trainer, made_by).save(folder)
+        run.save(folder)
     journal.discard()
 
 
@@ -311,8 +320,10 @@ def _record(
     journal: Journal,
     trainer: pl.Trainer,
     made_by: dict[str, Any],
+    fitted: float,
 ) -> Run:
-    """Judge a trained classifier on every role."""
+    """Judge a trained classifier on every role; `fitted` seconds were spent on all of them."""
+    start = time.perf_counter()
     cell, experiment, texts = member.cell, member.experiment, member.data.splits
     roles = (SELECT,) if cell.select_only else texts.evaluated
     predictions = {role: member.predict(trainer, role) for role in roles}
@@ -336,7 +347,7 @@ def _record(
             "curve": ledger.curve,
         },
         measured=_measured(member, ledger, journal)
-        | {"seconds": time.perf_counter() - member.start},
+        | {"seconds": fitted * _share(ledger, journal) + time.perf_counter() - start},
         made_by=made_by,
         predictions=predictions,
     )
@@ -350,34 +361,41 @@ def _loss_weights(experiment: Experiment, splits: Splits) -> list[float] | None:
     return list(weights.values())
 
 
+def _share(ledger: Ledger, journal: Journal) -> float:
+    """A classifier's part of a training's tokens."""
+    return ledger.tokens / sum(each.tokens for each in journal.ledgers)
+
+
 def _measured(member: _Member, ledger: Ledger, journal: Journal) -> dict[str, float | None]:
     """What the clock and the meters say of the training, beside what it had to compute.
 
-    Of a joint training's seconds and joules each member is given its share by tokens. `flops` and
-    `train_seconds` begin above the trunk, whose one pass is told apart.
+    Of a joint training's seconds and joules each member is given its share by tokens.
+    `needed_flops` (see `cost.LEAST`) and `train_seconds` begin above the trunk; what its pass over
+    the training texts took, and computed unless its states were found, is told apart.
     """
     experiment, machine = member.experiment, member.machine
     setting = experiment.setting
     batches = member.data.batches(TRAIN, experiment)
     lengths = [len(ids) for ids in batches.ids] * setting.epochs
-    known = member.known_layers
-    flops = cost.training_flops(setting.backbone, experiment.method, lengths, known=known > 0)
+    known = member.known_layers > 0
+    flops = cost.training_flops(setting.backbone, experiment.method, lengths, known=known)
     peak = peak_flops(machine)
-    share = ledger.tokens / sum(each.tokens for each in journal.ledgers)
+    padded = attention.pads(machine.device, machine.dtype, experiment.attention_dropout)
+    share = _share(ledger, journal)
     seconds, joules = journal.seconds * share, journal.meter.joules
     return {
         "train_seconds": seconds,
         "train_tokens": ledger.tokens,
         "tokens_per_second": ledger.tokens / seconds,
-        "packing_efficiency": ledger.tokens / ledger.padded,
-        "flops": flops,
+        "packing_efficiency": ledger.tokens / ledger.padded if padded else 1.0,
+        "needed_flops": flops,
         "peak_flops_per_second": peak,
-        "share_of_limit": flops / seconds / peak,
+        "share_of_peak": flops / seconds / peak,
         "peak_memory_bytes": _peak_memory(machine),
         "energy_joules": None if joules is None else joules * share,
         "trained_jointly": len(journal.ledgers),
         "trunk_seconds": member.trunk_seconds,
-        "trunk_flops": cost.forward_flops(setting.backbone, map(len, batches.ids), known),
+        "trunk_flops": member.trunk_flops,
     }
 
 
@@ -443,8 +461,8 @@ def _peak_memory(machine: Machine) -> int:
 @cache
 def peak_flops(machine: Machine) -> float:
     """Operations a second of a large matrix product, the best of a second's trials."""
-    dtype = machine.dtype
-    a = torch.randn(2048, 2048).to(machine.device, dtype)
+    size = 2048 if machine.device.type == "cpu" else 8192
+    a = torch.randn(size, size).to(machine.device, machine.dtype)
     best, end = 0.0, time.perf_counter() + 1.0
     while time.perf_counter() < end:
         start = time.perf_counter()
@@ -452,5 +470,5 @@ def peak_flops(machine: Machine) -> float:
             a @ a
         if machine.device.type == "cuda":
             torch.cuda.synchronize()
-        best = max(best, 4 * 2 * 2048**3 / (time.perf_counter() - start))
+        best = max(best, 4 * 2 * size**3 / (time.perf_counter() - start))
     return best

@@ -1,20 +1,23 @@
 """The trunk: the frozen lower layers, whose states are the same in every step, computed once.
 
-Where a method trains the top layers only and no dropout blurs the lower ones, what enters the
+Where a method trains the top layers only and the lower ones draw no dropout, what enters the
 lowest adapted layer depends on text, weights, length and precision alone. It is written to
 `trunks/` in the cache, under a name that hashes all four, and read memory-mapped, or from the
 card's memory where it fits, by every epoch, seed, binary model and trial on the same texts. The
-folder may be deleted at any time: it is made again when needed.
+folder may be deleted while nothing trains: it is made again when needed.
 """
 
 import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from sys import stderr
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
-from torch import nn
+import transformers
+from torch import Tensor, nn
 
 from lowrank_da.backbone import Backbone
 from lowrank_da.batches import Batches, Known
@@ -23,8 +26,14 @@ from lowrank_da.encode import encode, layers_of
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 
+ENCODING = 1
+"""Raised when `encode.py` or `attention.py` computes other numbers, so that none are read back."""
+
 SHARE_OF_FREE = 0.5
 """Of a card's free memory, the part that a trunk may take."""
+
+_on_card: WeakValueDictionary[tuple[str, str], Tensor] = WeakValueDictionary()
+"""The tables in cards' memory, by file and device, as long as somebody reads them."""
 
 
 def known(
@@ -53,10 +62,12 @@ def known(
     shape = (int(ends[-1]), backbone.width)
 
     folder = cache_home() / "trunks" if folder is None else folder
-    path = folder / f"{_key(encoder, ids, layers, device, dtype)}.states"
+    path = folder / f"{_key(encoder, backbone, ids, layers, device, dtype)}.states"
     size = shape[0] * shape[1] * dtype.itemsize
-    if not path.is_file() or path.stat().st_size != size:
+    computed = not path.is_file() or path.stat().st_size != size
+    if computed:
         _refuse_small_disk(path, size)
+        print(f"computing {layers} frozen layers once: {size / 1e9:.2f} GB in {path}", file=stderr)
         training = encoder.training
         encoder.eval()
         with (
@@ -69,21 +80,28 @@ def known(
                 states, _ = encode(encoder, backbone, batches.batch(texts).to(device), layers)
                 file.write(states.to("cpu", dtype).contiguous().view(torch.uint8).numpy().data)
         encoder.train(training)
+    on_card = _on_card.get((str(path), str(device)))
+    if on_card is not None:
+        return Known(layers, on_card, tuple(starts.tolist()), computed)
     table = torch.from_file(str(path), shared=False, size=shape[0] * shape[1], dtype=dtype)
+    table = table.view(shape)
     if device.type == "cuda" and size < SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]:
-        table = table.to(device)
-    return Known(layers, table.view(shape), tuple(starts.tolist()))
+        table = _on_card[(str(path), str(device))] = table.to(device)
+    return Known(layers, table, tuple(starts.tolist()), computed)
 
 
 def _key(
     encoder: nn.Module,
+    backbone: Backbone,
     ids: Sequence[Sequence[int]],
     layers: int,
     device: torch.device,
     dtype: torch.dtype,
 ) -> str:
     """A hash of all that the states depend on: weights, texts, depth, and arithmetic."""
-    digest = hashlib.sha256(f"{torch.__version__} {device.type} {dtype} {layers}".encode())
+    versions = f"{ENCODING} {torch.__version__} {transformers.__version__}"
+    arithmetic = f"{versions} {device.type} {dtype} {layers} {backbone.config().to_json_string()}"
+    digest = hashlib.sha256(arithmetic.encode())
     parts = [encoder.get_submodule("embeddings"), *layers_of(encoder)[:layers]]
     for weight in (w for part in parts for w in part.state_dict().values()):
         digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)

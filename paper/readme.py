@@ -6,6 +6,7 @@ A block opens with `<!-- generated:STUDY/SETTING/TABLE -->` (for a benchmark's t
 """
 
 import re
+import sys
 from pathlib import Path
 
 from experiments.benchmarks.timing import Record, markdown
@@ -55,9 +56,19 @@ def stale(text: str, kept: Path = KEPT) -> list[str]:
     return [old["name"] for old, new in pairs if old["body"] != new["body"]]
 
 
-if __name__ == "__main__":
-    speed.write(KEPT / BENCHMARKS)
+def main() -> int:
+    """Write all of it anew: 0, or 2 with one line on standard error when a record is missing."""
     readme = ROOT / "README.md"
-    fresh = refresh(readme.read_text())
-    with atomic(readme) as temporary:
-        temporary.write_text(fresh)
+    try:
+        speed.write(KEPT / BENCHMARKS)
+        fresh = refresh(readme.read_text())
+        with atomic(readme) as temporary:
+            temporary.write_text(fresh)
+    except UserError as error:
+        print(f"README: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -71,12 +71,12 @@ def draw(record: Record) -> Drawing:
 
 
 def write(kept: Path) -> Path:
-    """`<kept>/speed.svg` from `<kept>/peers-full.json`."""
+    """`<kept>/speed.svg` from `<kept>/peers-full-cpu.json`."""
     path = kept / "speed.svg"
     # Letters stay letters, and identifiers do not depend on chance or on the day.
     style = [*STYLE, {"svg.fonttype": "none", "svg.hashsalt": "speed", "font.family": "sans-serif"}]
     with matplotlib.style.context(style):
-        drawing = draw(Record.load(kept / "peers-full.json"))
+        drawing = draw(Record.load(kept / "peers-full-cpu.json"))
         with atomic(path) as temporary:
             drawing.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
     return path

@@ -139,7 +139,7 @@ def binaries(train, overconfident=(1.0, 1.0, 1.0), corpus_labels=LABELS, **chang
                     "train_seconds": 2.0,
                     "train_tokens": 10,
                     "tokens_per_second": 5.0,
-                    "flops": None,
+                    "needed_flops": None,
                     "peak_memory_bytes": 3 + i,
                 },
                 made_by={"fingerprint": "f", "dirty": False, "commit": "c"},

@@ -83,22 +83,23 @@ def test_gradients_of_a_joint_step_are_each_members_own(family: str, absent: int
     assert differ(alone, together) < 1e-12
 
 
-def test_a_member_that_acts_on_anothers_rows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    split = joint._Rows.split
+@pytest.mark.parametrize("family", BACKBONES)
+def test_a_member_that_acts_with_anothers_weights_is_noticed(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(each: joint._Each, x: torch.Tensor) -> torch.Tensor:
+        parts = zip(reversed(each.own), each.rows.split(x), strict=True)
+        return torch.cat([module(part) for module, part in parts])
 
-    def wrong(rows: joint._Rows, x: torch.Tensor) -> list[torch.Tensor]:
-        parts = split(rows, x)
-        return [x[: len(parts[0]) + 1], x[len(parts[0]) + 1 : -len(parts[2])], parts[2]]
-
-    monkeypatch.setattr(joint._Rows, "split", wrong)
-    with pytest.raises(Exception):  # noqa: B017, PT011 - sizes do not fit, or the numbers differ
-        assert differ(*step("bert")) < 1e-12
+    monkeypatch.setattr(joint._Each, "forward", wrong)
+    alone, together = step(family)
+    assert differ(alone, together) > 1e-3
 
 
 @pytest.mark.parametrize("family", BACKBONES)
 def test_what_is_frozen_is_stored_once(family: str) -> None:
     together = members(family)
-    model = Joint(together)
+    model = Joint(together).float()
     frozen = {p.data_ptr() for p in model.parameters() if not p.requires_grad and p.numel()}
     one = {p.data_ptr() for p in together[0].parameters() if not p.requires_grad and p.numel()}
     assert frozen == one
@@ -136,8 +137,9 @@ def test_joint_trainings_end_as_separate_ones(
     alone = train.run(wanted, tmp_path / "alone", tmp_path, CPU)
     together = train.run(wanted, tmp_path / "together", tmp_path, CPU, jointly=True)
     same(alone, together)
-    chance = {round(run.result["splits"]["id"]["macro_f1"], 3) for run in together}
-    assert len(chance) > 1 or chance != {0.333}, "something must have been learned"
+    first = [run.result["curve"][0]["loss"] for run in together]
+    last = [run.result["curve"][-1]["loss"] for run in together]
+    assert all(after < before for before, after in zip(first, last, strict=True)), "it learns"
 
 
 def test_an_interrupted_joint_training_goes_on(tmp_path: Path) -> None:

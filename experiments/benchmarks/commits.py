@@ -5,8 +5,8 @@ packed and the forward pass was ours, and is the outcome the same?
 
 Command: `python -m experiments.benchmarks.commits --size full` for the kept record.
 
-Cost: full about half an hour on two cores (estimated). Each commit is checked out into a folder of
-its own and trains there in a process of its own, at the rates of its own kept trials.
+Cost: full about ten minutes on two cores (estimated). Each commit is checked out into a
+folder of its own and trains there in a process of its own, at the rates of the kept trials of now.
 """
 
 import os
@@ -32,7 +32,7 @@ from lowrank_da.errors import UserError
 from lowrank_da.run import Run, record_path
 from lowrank_da.train import Machine
 
-BEFORE = "56a4019"
+BEFORE = "b034924"
 """The last commit whose batches were padded and whose forward pass was transformers'."""
 
 
@@ -48,7 +48,7 @@ class Size:
 SIZES = {
     "tiny": Size("tiny", 1, ("lora",)),
     "small": Size("embedded", 1, ("lora",)),
-    "full": Size("embedded", 2),
+    "full": Size("embedded", 1, ("full", "lora", "bigram_vs_human")),
 }
 
 
@@ -61,6 +61,9 @@ def worktree(root: Path, commit: str) -> Iterator[Path]:
         try:
             added = [*git, "add", "--detach", str(folder), commit]
             subprocess.run(added, capture_output=True, text=True, check=True)
+            here = checkout().results
+            results = folder / here.relative_to(checkout().root)
+            shutil.copytree(here, results, dirs_exist_ok=True)
         except (OSError, subprocess.CalledProcessError) as error:
             said = getattr(error, "stderr", "") or str(error)
             raise UserError(f"commit {commit} cannot be checked out: {said.strip()}") from error
@@ -74,11 +77,13 @@ def trained(folder: Path, setting: str, arm: str, machine: Machine) -> Run:
     """Train one arm anew by the code in `folder`, and read its record."""
     shutil.rmtree(folder / "runs", ignore_errors=True)
     asked = [sys.executable, "-m", "lowrank_da.cli", "run", "thesis", arm, "--setting", setting]
-    asked += ["--device", machine.device.type]
+    precision = "bf16" if machine.precision == "bf16-mixed" else "fp32"
+    asked += ["--device", machine.device.type, "--precision", precision]
     inside = os.environ | {"PYTHONPATH": str(folder)}
     done = subprocess.run(asked, cwd=folder, env=inside, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"{arm} at {folder.name} failed: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UserError(f"{arm} at {folder.name} failed: {said[-1]}")
     return Run.load(record_path(folder / "runs", "thesis", setting, arm, 0))
 
 
@@ -130,8 +135,8 @@ def difference(arm: str, now: Run, before: Run) -> Row:
     labels, corpus = now.labels, now.corpus_labels
     index = np.array([labels.index(c) if c in labels else -1 for c in corpus])
     one, other = now.predictions[ID], before.predictions[ID]
-    if not np.array_equal(one.uid, other.uid):
-        raise UserError(f"{arm}: the commits read different texts; install the same packages")
+    if now.key != before.key or not np.array_equal(one.uid, other.uid):
+        raise UserError(f"{arm}: the commits differ in experiment or texts; compare others")
     own = index[one.label] >= 0
     said = [p.probabilities.argmax(axis=1)[own] for p in (one, other)]
     true = index[one.label][own]

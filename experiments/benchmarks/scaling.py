@@ -72,6 +72,7 @@ def joint_stepper(shape: Shape, members: int, machine: Machine) -> Callable[[], 
     batch = JointBatch.of([part] * members).to(machine.device)
     lengths = [shape.tokens] * shape.texts * members
     flops = cost.training_flops(shape.backbone, ALL, lengths)
+    flops += members * cost.merging_flops(shape.backbone, ALL)
     optimizer = model.configure_optimizers()
     loss: Callable[[], torch.Tensor] = lambda: model.training_step(batch, 0)["loss"]  # noqa: E731
     return timed_step(loss, classifiers, optimizer, machine, sum(lengths), flops)
@@ -118,7 +119,8 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
                 last,
                 first,
                 limit=timing.median(last, "flops") / timing.median(first, "flops"),
-                note=f"seconds of a step at {', '.join(map(str, points))}",
+                note="seconds of a step: "
+                + ", ".join(f"{timing.median(measured[f'{what}/{n}']):.3f} at {n}" for n in points),
             )
         )
     return timing.record("scaling", name, rows, measured, machine, checkout().root)

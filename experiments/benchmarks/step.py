@@ -28,7 +28,7 @@ from experiments.benchmarks.peers import DROPOUT
 from experiments.benchmarks.timing import Case, Measurement, Row
 from lowrank_da import cost, trunk
 from lowrank_da.backbone import DISTILROBERTA, MINILM, TINY, Backbone
-from lowrank_da.batches import Batch, Batches, pack
+from lowrank_da.batches import Batches, Known
 from lowrank_da.classifier import Classifier, clip
 from lowrank_da.experiment import Experiment
 from lowrank_da.method import Method
@@ -107,7 +107,7 @@ def stepper(
     known: bool = False,
     with_peft: bool = False,
 ) -> Callable[[], Measurement]:
-    """A function that takes one step: forward, backward, clipping, update.
+    """A function that takes one step: batch, forward, backward, clipping, update.
 
     `known`: over the known states of its frozen layers. `with_peft`: peft's layers, not ours, on
     the same encoder. The counted operations are the least that the case needs.
@@ -120,18 +120,20 @@ def stepper(
     classifier.fit_to(machine.dtype)
     ids = random_ids(shape)
     labels = [i % len(made.classes) for i in range(shape.texts)]
-    whole = _above_the_trunk(classifier, made, ids, labels, machine) if known else pack(ids, labels)
-    batch = whole.to(machine.device)
+    found = _known(classifier, made, ids, machine) if known else None
+    batches = Batches(ids, labels, budget=made.batch_tokens, known=found)
     classifier.to(machine.device).train()
-    backbone = shape.backbone
     lengths = [shape.tokens] * shape.texts
+    flops = cost.training_flops(shape.backbone, made.method, lengths, known=known)
+    if isinstance(made.method, LoRA) and not with_peft:
+        flops += cost.merging_flops(shape.backbone, made.method)
     return timed_step(
-        lambda: classifier.training_step(batch, 0),
+        lambda: classifier.training_step(batches.batch(range(shape.texts)).to(machine.device), 0),
         [classifier],
         classifier.configure_optimizers(),
         machine,
         sum(lengths),
-        cost.training_flops(backbone, made.method, lengths, known=known),
+        flops,
     )
 
 
@@ -165,13 +167,11 @@ def timed_step(
     return step
 
 
-def _above_the_trunk(
-    classifier: Classifier, made: Experiment, ids: list[list[int]], labels: list[int], to: Machine
-) -> Batch:
-    """The batch that enters above the known states of the frozen layers."""
+def _known(classifier: Classifier, made: Experiment, ids: list[list[int]], to: Machine) -> Known:
+    """The states above the method's frozen layers, mapped from a file that nobody else sees."""
     backbone = made.setting.backbone
     with TemporaryDirectory() as folder:
-        found = trunk.known(
+        return trunk.known(
             classifier.encoder.to(to.device),
             backbone,
             ids,
@@ -181,8 +181,6 @@ def _above_the_trunk(
             budget=made.batch_tokens,
             folder=Path(folder),
         )
-        batches = Batches(ids, labels, budget=made.batch_tokens, known=found)
-        return batches.batch(range(len(ids)))
 
 
 def _peft_layers(classifier: Classifier, method: LoRA) -> None:

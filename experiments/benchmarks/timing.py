@@ -46,7 +46,7 @@ def interleaved(
 ) -> dict[str, list[Measurement]]:
     """Every case's measurements, one a round, of `repeats` rounds.
 
-    With `warm_up`, after one more round that is not counted.
+    With `warm_up`, one more round goes before them and is not counted.
 
     Each round begins with the next case, so that none always runs on a machine that has just
     rested. Raises `ValueError` for no round, or two cases of one name.
@@ -181,8 +181,9 @@ class Record:
     """Of a large matrix product, measured in the same run."""
 
     def save(self, folder: Path) -> Path:
-        """Write `<folder>/<benchmark>-<size>.json` by atomic rename."""
-        path = folder / f"{self.benchmark}-{self.size}.json"
+        """Write `<folder>/<benchmark>-<size>-<cpu or cuda>.json` by atomic rename."""
+        device = "cpu" if self.made_by["device"] == "cpu" else "cuda"
+        path = folder / f"{self.benchmark}-{self.size}-{device}.json"
         with atomic(path) as temporary:
             temporary.write_text(json.dumps({"schema": SCHEMA} | asdict(self), indent=1) + "\n")
         return path

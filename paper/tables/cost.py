@@ -111,7 +111,7 @@ def _measured(runs: Sequence[Run]) -> Row:
 
     return (
         mean("tokens_per_second", 1, 0),
-        mean("share_of_limit", 1, 2),
+        mean("share_of_peak", 1, 2),
         mean("peak_memory_bytes", 2**30, 2),
     )
 

@@ -49,8 +49,8 @@ def test_bad_blocks_are_refused(kept: Path) -> None:
         readme.refresh(f"<!-- generated:cost -->\n{CLOSE}\n", kept)
     with pytest.raises(UserError, match="unknown table"):
         readme.refresh(page("price"), kept)
-    with pytest.raises(UserError, match=r"peers-full.json: cannot be read"):
-        readme.block("benchmarks/peers-full", kept)
+    with pytest.raises(UserError, match=r"peers-full-cpu.json: cannot be read"):
+        readme.block("benchmarks/peers-full-cpu", kept)
 
 
 def test_the_readme_is_fresh() -> None:
@@ -81,7 +81,7 @@ def measured(**seconds: float) -> Record:
 def test_a_benchmarks_block_is_its_table(tmp_path: Path) -> None:
     record = measured(ours=1.0, library_tuned=2.0)
     record.save(tmp_path / readme.BENCHMARKS)
-    block = readme.block("benchmarks/peers-full", tmp_path)
+    block = readme.block("benchmarks/peers-full-cpu", tmp_path)
     assert block == timing.markdown(record) + "\n"
     assert "| b / ours | - | 2.00 [2.00, 2.00] |" in block
 
@@ -96,3 +96,8 @@ def test_the_picture_shows_every_contestant_and_the_limit(tmp_path: Path) -> Non
         assert text.count(label + "<") == len(speed.METHODS)
     for number in ("1,000", "800", "500", "250", "limit 5,000"):
         assert f">{number}<" in text or f"> {number}<" in text, number
+
+
+def test_kept_benchmarks_were_measured_on_clean_trees() -> None:
+    for path in (readme.KEPT / readme.BENCHMARKS).glob("*.json"):
+        assert Record.load(path).made_by["dirty"] is False, path
