@@ -165,7 +165,7 @@ def record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Record:
 
 def test_a_record_is_read_as_it_was_written(record: Record, tmp_path: Path) -> None:
     path = record.save(timing.runs_folder(tmp_path))
-    assert path == tmp_path / "runs" / "benchmarks" / "sleeping-tiny.json"
+    assert path == tmp_path / "runs" / "benchmarks" / "sleeping-tiny-cpu.json"
     assert Record.load(path) == record
     body = json.loads(path.read_text())
     assert body["schema"] == 1
