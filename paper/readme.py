@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from experiments.benchmarks.timing import Record, markdown
+from experiments.benchmarks.timing import Record, ratios
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 from paper import speed, table
@@ -32,7 +32,7 @@ def block(name: str, kept: Path = KEPT) -> str:
     """
     parts = name.split("/")
     if parts[0] == BENCHMARKS and len(parts) == 2:
-        return markdown(Record.load(kept / BENCHMARKS / f"{parts[1]}.json")) + "\n"
+        return ratios(Record.load(kept / BENCHMARKS / f"{parts[1]}.json")) + "\n"
     if len(parts) != 3:
         raise UserError(f"README block {name!r}: name it STUDY/SETTING/TABLE or benchmarks/RECORD")
     study, setting, id = parts

@@ -241,8 +241,8 @@ def record(
     )
 
 
-def markdown(record: Record) -> str:
-    """The table of ratios, and below it every timed case beside the limit."""
+def ratios(record: Record) -> str:
+    """The table of ratios, below a line that says where it comes from."""
     made_by, peak = record.made_by, record.peak_flops_per_second
     commit = (made_by["commit"] or "no commit")[:8] + (", changed" if made_by["dirty"] else "")
     where = made_by["hardware"]["processor"] if made_by["device"] == "cpu" else made_by["device"]
@@ -263,12 +263,16 @@ def markdown(record: Record) -> str:
         )
         for row in record.rows
     ]
-    blocks = [head, _table(("what", "target", "measured", "limit", "met", "note"), rows)]
+    return f"{head}\n\n{_table(('what', 'target', 'measured', 'limit', 'met', 'note'), rows)}"
+
+
+def markdown(record: Record) -> str:
+    """The table of ratios, and below it every timed case beside the limit."""
     timed = {name: m for name, m in record.measurements.items() if "seconds" in m[0]}
-    if timed:
-        names = ("case", "seconds", "tokens/s", "share of the limit")
-        blocks.append(_table(names, [_case(name, m, peak) for name, m in timed.items()]))
-    return "\n\n".join(blocks)
+    peak = record.peak_flops_per_second
+    names = ("case", "seconds", "tokens/s", "share of the limit")
+    cases = _table(names, [_case(name, m, peak) for name, m in timed.items()])
+    return f"{ratios(record)}\n\n{cases}" if timed else ratios(record)
 
 
 def _case(name: str, several: Sequence[Measurement], peak: float) -> tuple[str, ...]:

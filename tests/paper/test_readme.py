@@ -82,7 +82,7 @@ def test_a_benchmarks_block_is_its_table(tmp_path: Path) -> None:
     record = measured(ours=1.0, library_tuned=2.0)
     record.save(tmp_path / readme.BENCHMARKS)
     block = readme.block("benchmarks/peers-full-cpu", tmp_path)
-    assert block == timing.markdown(record) + "\n"
+    assert block == timing.ratios(record) + "\n"
     assert "| b / ours | - | 2.00 [2.00, 2.00] |" in block
 
 
