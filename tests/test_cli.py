@@ -219,7 +219,8 @@ def test_an_interruption_is_no_traceback_and_goes_on_from_there(
         signal.raise_signal(signal.SIGINT)
 
     command = ["run", "play", toy_checkout.TRIALS[0], *HERE, *CPU]
-    handler = signal.getsignal(signal.SIGINT)
+    # A shell starts background jobs with Ctrl-C ignored; here it is meant to arrive.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         patch.setattr(Classifier, "validation_step", interrupt)
         assert cli.main(command) == 130
