@@ -18,7 +18,10 @@ embedded = Setting(
 """Two cores, minutes, nothing but a package index: the default."""
 
 outfox = Setting(corpus=Outfox(), backbone=MINILM, max_tokens=256, epochs=3)
-"""Real student essays and three real generators; 45 minutes a seed on two cores, and as many for the trials."""
+"""Real student essays and three real generators.
+
+45 minutes a seed on two cores, and as many for the trials.
+"""
 
 thesis = Setting(corpus=SemEval(), backbone=DISTILROBERTA, max_tokens=512, epochs=3)
 """The thesis' own corpus and model; it wants a card."""
