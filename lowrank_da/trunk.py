@@ -27,7 +27,7 @@ from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 
 ENCODING = 1
-"""Raised when `encode.py` or `attention.py` computes other numbers, so that none are read back."""
+"""To be raised when `encode.py` or `attention.py` computes other numbers: old ones stay unread."""
 
 SHARE_OF_FREE = 0.5
 """Of a card's free memory, the part that a trunk may take."""
@@ -55,6 +55,7 @@ def known(
     """
     batches = Batches(ids, [0] * len(ids), budget=budget)
     plan = batches.plan()
+    # Longest first, whatever the budget: the file of one budget serves every other.
     order = [text for texts in plan for text in texts]
     ends = np.cumsum(batches.lengths[order])
     starts = np.empty(len(order), dtype=np.int64)

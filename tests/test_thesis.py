@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import experiments
-from experiments import settings, thesis
+from experiments import outfox_gap, settings, thesis
 from lowrank_da.backbone import DISTILROBERTA, MINILM
 from lowrank_da.campaign import Campaign
 from lowrank_da.corpus import SELECT
@@ -95,3 +95,9 @@ def test_trial_names_tell_the_rate() -> None:
     assert settings.tiny.train_texts is not None
     trials = thesis.trials(settings.tiny)
     assert all(e.setting.train_texts == 40 for several in trials.values() for e in several)
+
+
+def test_the_gap_on_outfox_is_measured_at_the_rate_that_was_found() -> None:
+    found = Campaign(CHECKOUT, "thesis", "outfox").known_rates()
+    assert found is not None
+    assert found["full"] == outfox_gap.RATE

@@ -99,6 +99,16 @@ def case(family: str, lengths: tuple[int, ...], layers: int, dtype: torch.dtype)
     return Case(model, backbone, texts(backbone, lengths), dtype)
 
 
+def test_the_file_of_one_budget_serves_every_other(folder: Path) -> None:
+    one = case("bert", (9, 1, CAP, 30, 9), 1, torch.float32)
+    made = one.known(1)
+    given = (one.model.encoder, one.backbone, one.ids, 1, CPU, one.dtype)
+    other = trunk.known(*given, budget=10**6)
+    assert (made.computed, other.computed) == (True, False)
+    assert other.starts == made.starts
+    assert torch.equal(other.table, made.table)
+
+
 def check(one: Case, known: Known) -> None:
     """Cached equals uncached: to the bit in the same company, else to rounding."""
     whole = one.logits(None)

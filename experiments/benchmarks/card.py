@@ -24,7 +24,7 @@ from experiments.benchmarks import command, peers, timing
 from experiments.benchmarks.command import checkout
 from experiments.benchmarks.hf_trainer import Tuning
 from experiments.benchmarks.sharing import binaries
-from experiments.benchmarks.timing import Case, Measurement, Row
+from experiments.benchmarks.timing import Case, Measurement
 from lowrank_da import train
 from lowrank_da.backbone import DISTILROBERTA, TINY
 from lowrank_da.corpus import ID, SELECT, TRAIN, Corpus, Example, Splits
@@ -159,8 +159,15 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
         for each in zip(*(measured[case] for case in five), strict=True)
     ]
     rows = [
-        _row("full: share of the peak (MFU)", ">= 0.4", shares, "peak: one large product"),
-        _row("the thesis' five trainings, minutes", "<= 5", minutes, "its texts and passes"),
+        timing.spread(
+            "full: share of the peak (MFU)", shares, target=">= 0.4", note="peak: one large product"
+        ),
+        timing.spread(
+            "the thesis' five trainings, minutes",
+            minutes,
+            target="<= 5",
+            note="its texts and passes",
+        ),
         timing.ratio(
             "full: (b) library tuned / ours",
             measured["a part of full/library_tuned"],
@@ -170,19 +177,6 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
         ),
     ]
     return timing.record("card", name, rows, measured, machine, here.root)
-
-
-def _row(what: str, target: str, rounds: list[float], note: str) -> Row:
-    ends = timing.summary(rounds)
-    return Row(
-        what=what,
-        target=target,
-        ratio=ends.median,
-        low=ends.low,
-        high=ends.high,
-        note=note,
-        rounds=tuple(rounds),
-    )
 
 
 if __name__ == "__main__":

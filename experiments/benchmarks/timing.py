@@ -143,18 +143,15 @@ def _parsed(target: str) -> tuple[str, str, str]:
     return which or "", sign, number
 
 
-def ratio(
+def spread(
     what: str,
-    over: Sequence[Measurement],
-    under: Sequence[Measurement],
+    rounds: Sequence[float],
     *,
     target: str | None = None,
     limit: float | None = None,
     note: str = "",
-    number: str = "seconds",
 ) -> Row:
-    """The row of one case's number over another's, taken round by round."""
-    rounds = tuple(a[number] / b[number] for a, b in zip(over, under, strict=True))
+    """The row of a number that each round measured once."""
     ends = summary(rounds)
     return Row(
         what=what,
@@ -164,8 +161,22 @@ def ratio(
         high=ends.high,
         limit=limit,
         note=note,
-        rounds=rounds,
+        rounds=tuple(rounds),
     )
+
+
+def ratio(
+    what: str,
+    over: Sequence[Measurement],
+    under: Sequence[Measurement],
+    *,
+    target: str | None = None,
+    limit: float | None = None,
+    note: str = "",
+) -> Row:
+    """The row of one case's seconds over another's, taken round by round."""
+    rounds = [a["seconds"] / b["seconds"] for a, b in zip(over, under, strict=True)]
+    return spread(what, rounds, target=target, limit=limit, note=note)
 
 
 @dataclass(frozen=True, kw_only=True)
