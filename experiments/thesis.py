@@ -19,7 +19,7 @@ from lowrank_da.methods.lora import LoRA
 from lowrank_da.reference import TfIdf
 from lowrank_da.study import Arm
 
-SEEDS = {"embedded": (0,), "outfox": (0,), "thesis": (0, 1, 2), "tiny": (0,)}
+SEEDS = {"embedded": (0,), "outfox": (0, 1, 2), "thesis": (0, 1, 2), "tiny": (0,)}
 THEORY = ("C08", "C18", "C19", "C20", "C21", "C23")
 
 RATES = {
