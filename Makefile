@@ -24,6 +24,8 @@ bench: $(READY)
 	$(BIN)/python -m experiments.benchmarks.scaling --size $(SIZE)
 	$(BIN)/python -m experiments.benchmarks.sharing --size $(SIZE)
 	$(BIN)/python -m experiments.benchmarks.peers --size $(SIZE)
+	$(BIN)/python -m experiments.benchmarks.quality --size $(SIZE)
+	$(BIN)/python -m experiments.benchmarks.targets --size $(SIZE)
 
 lint: $(READY)
 	$(BIN)/ruff check .

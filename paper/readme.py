@@ -1,15 +1,16 @@
-"""Tables and the picture inside README.md, generated from kept records.
+"""Tables and pictures inside README.md and the report on speed, generated from kept records.
 
-A block opens with `<!-- generated:STUDY/SETTING/TABLE -->` (for a benchmark's table with
-`<!-- generated:benchmarks/RECORD -->`) and closes with `<!-- /generated -->`.
-`python -m paper.readme` writes them and the picture anew; a test fails when they are stale.
+A block of the README opens with `<!-- generated:STUDY/SETTING/TABLE -->` (for the table of the
+benchmarks' targets with `<!-- generated:benchmarks/targets -->`) and closes with
+`<!-- /generated -->`. `python -m paper.readme` writes all of it anew; a test fails when the
+README's blocks or the report are stale.
 """
 
 import re
 import sys
 from pathlib import Path
 
-from experiments.benchmarks.timing import Record, ratios
+from experiments.benchmarks import targets
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 from paper import speed, table
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
 BENCHMARKS = "benchmarks"
 """The folder of the kept benchmark records."""
+TARGETS = f"{BENCHMARKS}/targets"
 BLOCK = re.compile(
     r"(?P<open><!-- generated:(?P<name>\S+) -->\n)(?P<body>.*?)(?P<close><!-- /generated -->)",
     re.DOTALL,
@@ -26,15 +28,15 @@ BLOCK = re.compile(
 
 
 def block(name: str, kept: Path = KEPT) -> str:
-    """The Markdown of the block `STUDY/SETTING/TABLE` or `benchmarks/RECORD`.
+    """The Markdown of the block `STUDY/SETTING/TABLE` or `benchmarks/targets`.
 
-    Raises `UserError` for a name of another form, and for an unknown setting, table or record.
+    Raises `UserError` for a name of another form, and for an unknown setting or table.
     """
+    if name == TARGETS:
+        return targets.table(targets.records(kept / BENCHMARKS, speed.SIZE)) + "\n"
     parts = name.split("/")
-    if parts[0] == BENCHMARKS and len(parts) == 2:
-        return ratios(Record.load(kept / BENCHMARKS / f"{parts[1]}.json")) + "\n"
     if len(parts) != 3:
-        raise UserError(f"README block {name!r}: name it STUDY/SETTING/TABLE or benchmarks/RECORD")
+        raise UserError(f"README block {name!r}: name it STUDY/SETTING/TABLE or {TARGETS}")
     study, setting, id = parts
     records = read(kept, study, setting, "en")
     return table.find(id).build(records.runs, records.facts, "en").markdown()

@@ -1,8 +1,11 @@
-"""The README's picture of speed: tokens a second of each contestant, and the machine's limit.
+"""Pictures of speed and the report on it, from the kept benchmark records.
 
-It is drawn from the kept record of the benchmark `peers`, with the same bytes each time.
+`speed.svg`: tokens a second of each contestant, and the machine's limit. `scaling.svg`: how the
+cost of a LoRA step grows. `README.md` beside them: every record's tables. The same records give the
+same bytes.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -70,13 +73,90 @@ def draw(record: Record) -> Drawing:
     return drawing
 
 
-def write(kept: Path) -> Path:
-    """`<kept>/speed.svg` from `<kept>/peers-full-cpu.json`."""
-    path = kept / "speed.svg"
+SERIES = {
+    "texts": "texts of 128 tokens",
+    "length": "tokens of a text, 2,048 in all",
+    "rank": "rank",
+    "layers": "adapted layers, from the top",
+    "layers over a trunk": "the same, known states below",
+    "adapters": "adapters trained jointly",
+}
+"""By what changes: the axis' label."""
+
+
+def draw_scaling(record: Record) -> Drawing:
+    """A panel a series: seconds of a step over what changes, and the limit dashed below."""
+    drawing = Drawing(figsize=(7.0, 4.2), layout="constrained")
+    panels = drawing.subplots(2, 3).flat
+    for (what, label), axes in zip(SERIES.items(), panels, strict=True):
+        points = {
+            int(case.removeprefix(f"{what}/")): several
+            for case, several in record.measurements.items()
+            if case.startswith(f"{what}/")
+        }
+        numbers = sorted(points)
+        seconds = [timing.summary([m["seconds"] for m in points[n]]) for n in numbers]
+        medians = [s.median for s in seconds]
+        below, above = (
+            [abs(end - s.median) for end, s in zip(ends, seconds, strict=True)]
+            for ends in ([s.low for s in seconds], [s.high for s in seconds])
+        )
+        axes.errorbar(numbers, medians, [below, above], color="black", marker="o", ms=3, capsize=2)
+        least = [points[n][0]["flops"] / record.peak_flops_per_second for n in numbers]
+        axes.plot(numbers, least, color="0.4", linestyle="dashed")
+        if numbers[-1] >= 16:
+            axes.set_xscale("log", base=2)
+        axes.set_xticks(numbers, [str(n) for n in numbers])
+        axes.minorticks_off()
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(label)
+        axes.spines["right"].set_visible(False)
+    drawing.supylabel("seconds of a LoRA step; dashed: the limit", fontsize=9)
+    return drawing
+
+
+SIZE = "full"
+"""Of the kept records."""
+PICTURES: dict[str, tuple[str, Callable[[Record], Drawing]]] = {
+    "speed": ("peers", draw),
+    "scaling": ("scaling", draw_scaling),
+}
+"""By picture: the benchmark it shows, measured on a processor, and how it is drawn."""
+
+
+def report(kept: Path) -> str:
+    """Every record of the folder `kept` as its tables, below its picture if it has one."""
+    parts = [
+        "# Speed, in full",
+        "Generated from the records in this folder by `python -m paper.readme`.",
+    ]
+    shown = {benchmark: picture for picture, (benchmark, _) in PICTURES.items()}
+    for path in sorted(kept.glob("*.json")):
+        record = Record.load(path)
+        parts.append(f"## {record.benchmark}, {record.made_by['device']}")
+        if record.benchmark in shown and record.made_by["device"] == "cpu":
+            parts.append(f"![{record.benchmark}]({shown[record.benchmark]}.svg)")
+        parts.append(timing.markdown(record))
+    return "\n\n".join(parts) + "\n"
+
+
+def write(kept: Path) -> list[Path]:
+    """A picture of each record in `kept` that has one, and `README.md` beside them.
+
+    Raises `UserError` when a record is damaged.
+    """
     # Letters stay letters, and identifiers do not depend on chance or on the day.
-    style = [*STYLE, {"svg.fonttype": "none", "svg.hashsalt": "speed", "font.family": "sans-serif"}]
-    with matplotlib.style.context(style):
-        drawing = draw(Record.load(kept / "peers-full-cpu.json"))
-        with atomic(path) as temporary:
-            drawing.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
-    return path
+    own = {"svg.fonttype": "none", "svg.hashsalt": "speed", "font.family": "sans-serif"}
+    paths = []
+    for picture, (benchmark, drawn) in PICTURES.items():
+        record = kept / f"{benchmark}-{SIZE}-cpu.json"
+        if record.exists():
+            paths.append(kept / f"{picture}.svg")
+            with matplotlib.style.context([*STYLE, own]):
+                drawing, about = drawn(Record.load(record)), {"Date": None, "Creator": None}
+                with atomic(paths[-1]) as temporary:
+                    drawing.savefig(temporary, format="svg", metadata=about)
+    paths.append(kept / "README.md")
+    with atomic(paths[-1]) as temporary:
+        temporary.write_text(report(kept))
+    return paths

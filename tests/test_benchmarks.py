@@ -24,9 +24,11 @@ from experiments.benchmarks import (
     commits,
     hf_trainer,
     peers,
+    quality,
     scaling,
     sharing,
     step,
+    targets,
     timing,
 )
 from experiments.benchmarks.hf_trainer import Tuning
@@ -41,7 +43,7 @@ from lowrank_da.experiment import Experiment
 from lowrank_da.method import Method
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.lora import LoRA
-from lowrank_da.run import uid_hash
+from lowrank_da.run import load_all, uid_hash
 from lowrank_da.study import Checkout
 
 CPU = train.machine("cpu", "fp32")
@@ -417,10 +419,10 @@ def run(name: str, asked: list[str]) -> int:
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     few = toy.Toy(train_texts=8, select_texts=4, id_texts=6)
     setting = toy.setting(corpus=few, backbone=TINY, epochs=1)
-    size = peers.Size(setting, 1, setting, seeds=(0, 1))
-    monkeypatch.setattr(peers, "SIZES", {"tiny": size, "small": replace(size, quality=None)})
+    monkeypatch.setattr(peers, "SIZES", {"tiny": peers.Size(setting, 1)})
+    monkeypatch.setattr(quality, "SIZES", {"tiny": quality.Size(setting, (0, 1))})
     here = checkout(tmp_path)
-    for module in (card, command, peers, sharing, step, scaling):
+    for module in (card, command, peers, quality, sharing, step, scaling, targets):
         monkeypatch.setattr(module, "checkout", lambda: here)
     monkeypatch.setattr(train, "peak_flops", lambda machine: 1e11)
     return tmp_path
@@ -455,32 +457,87 @@ def test_the_whole_benchmark(tiny: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert own["(a) library defaults / (b) library tuned"].ratio == pytest.approx(
             seconds["library_defaults"] / seconds["library_tuned"]
         )
-        scores = {
-            who: [m["macro_f1"] for m in done.measurements[f"{method}/quality/{who}"]]
-            for who in ("ours", "library_tuned")
-        }
-        row = own["macro-F1 on id, ours - (b), points"]
-        difference = 100 * (np.mean(scores["ours"]) - np.mean(scores["library_tuned"]))
-        assert row.ratio == pytest.approx(difference)
-        assert row.low <= row.ratio <= row.high
-        assert len(row.rounds) == 2
-    targets = {row.what: row.target for row in done.rows if row.target}
-    assert targets["LoRA: (a) library defaults / ours"] == ">= 8"
-    assert targets["LoRA: (b) library tuned / ours"] == ">= 1.4"
-    assert targets["LoRA: (a) library defaults / (b) library tuned"] == ">= 3"
+    asked_for = {row.what: row.target for row in done.rows if row.target}
+    assert asked_for["LoRA: (a) library defaults / ours"] == ">= 8"
+    assert asked_for["LoRA: (b) library tuned / ours"] == ">= 1.4"
+    assert asked_for["LoRA: (a) library defaults / (b) library tuned"] == ">= 3"
+    assert "| LoRA: (b) library tuned / ours | >= 1.4 |" in targets.table([done])
 
 
-def test_the_peers_answers_are_of_the_same_texts_and_scored_like_ours(tiny: Path) -> None:
+def test_the_peers_answers_are_of_the_same_texts_and_scored_like_ours() -> None:
     asked = experiment(tiny_models.TINY_BERT, Full(), epochs=toy.LEARNED)
-    here = peers.checkout()
-    row, scores = peers.compared("full", asked, CPU, here, (0,), Tuning("sdpa"))
     data = train.prepare(asked.setting)
-    said = peers._answers(asked, CPU, 0, Tuning("sdpa"))
+    (said,) = quality.theirs(asked, CPU, (0,))
     assert said.uid.tolist() == [uid_hash(e.uid) for e in data.splits[ID]]
-    own = f1_score(said.label, said.probabilities.argmax(axis=1), average="macro")
-    assert scores["full/quality/library_tuned"] == [{"macro_f1": pytest.approx(own)}]
+    answers = said.probabilities.argmax(axis=1)
+    own = f1_score(said.label, answers, average="macro")
+    assert timing.macro_f1(said.label, answers[None], 4) == [pytest.approx(own)]
     assert own > 0.5, "the toy is learned by the peer too"
-    assert row.ratio == pytest.approx(100 * (scores["full/quality/ours"][0]["macro_f1"] - own))
+
+
+def test_a_row_of_points_is_a_difference_of_means_over_seeds() -> None:
+    true = np.arange(200) % 4
+    first = np.stack([true, np.where(np.arange(200) < 20, (true + 1) % 4, true)])
+    second = np.stack([np.where(np.arange(200) < n, (true + 1) % 4, true) for n in (30, 40)])
+    scores = [[f1_score(true, s, average="macro") for s in seeds] for seeds in (first, second)]
+    row = timing.points("a - b", true, first, second, 4, target="low > -2", note="why")
+    assert row.ratio == pytest.approx(100 * (np.mean(scores[0]) - np.mean(scores[1])))
+    assert row.low < row.ratio < row.high
+    assert row.rounds == pytest.approx([100 * (a - b) for a, b in zip(*scores, strict=True)])
+    assert row.note.startswith("mean over 2 seeds, 200 texts")
+    assert row.note.endswith("; why")
+    assert row.met
+    assert not timing.points("b - a", true, second, first, 4, target="low > -2").met
+
+
+def test_quality_is_compared_with_the_peers_with_dropout_and_with_the_top(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--size", "tiny", "--device", "cpu", "--precision", "fp32"]
+    assert run("quality", asked) == 0
+    done = Record.load(tiny / "runs" / "benchmarks" / "quality-tiny-cpu.json")
+    assert timing.markdown(done) in capsys.readouterr().out
+    f1 = {arm: [m["macro_f1"] for m in several] for arm, several in done.measurements.items()}
+    assert {len(scores) for scores in f1.values()} == {2}
+    pairs = (
+        ("lora", "lora_library"),
+        ("full", "full_library"),
+        ("lora", "lora_dropout"),
+        ("lora_top", "lora"),
+    )
+    for row, (first, second) in zip(done.rows, pairs, strict=True):
+        assert row.ratio == pytest.approx(100 * (np.mean(f1[first]) - np.mean(f1[second])))
+        assert len(row.rounds) == 2
+    trained = load_all(tiny / "runs", "benchmarks", "quality")
+    methods = {name: runs[0].experiment["method"] for name, runs in trained.items()}
+    assert methods["lora_top"]["top_layers"] == 1
+    assert "top_layers" not in methods["lora"]
+    assert trained["lora_dropout"][0].experiment["attention_dropout"] == peers.DROPOUT
+    trials = [runs[0] for name, runs in trained.items() if name.startswith("grid/lora_top--lr")]
+    assert len(trials) == len(thesis.RATES["lora"])
+    best = max(trials, key=lambda r: r.result["splits"][SELECT]["macro_f1"])
+    rate = best.experiment["learning_rate"]
+    assert trained["lora_top"][0].experiment["learning_rate"] == rate
+    assert f"own rate, {rate:g}," in done.rows[3].note
+
+
+def test_the_targets_table_gathers_what_was_measured(
+    record: Record, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = timing.runs_folder(tiny)
+    assert targets.main(["--size", "tiny"]) == 2
+    assert "make bench SIZE=tiny" in capsys.readouterr().err
+    replace(record, benchmark="step").save(folder)
+    replace(record, benchmark="peers", rows=record.rows[::-1]).save(folder)
+    assert targets.main(["--size", "tiny"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("- **peers, tiny: ")
+    assert lines[1].startswith("- **step, tiny: ")
+    rows = [line for line in lines if line.startswith("| ")]
+    assert rows[2:] == [
+        "| points | - | -0.50 [-1.50, 0.50] | - | - |  |",
+        *["| slow / fast | >= 8 | 3.00 [2.00, 4.00] | 12.00 | no | sleep |"] * 2,
+    ], "of step only what has a target"
 
 
 @pytest.mark.parametrize(
@@ -529,6 +586,10 @@ def test_steps_are_measured_beside_their_operations(
     if name == "step":
         assert 0 < limits["tiny, 4 x 16 tokens: LoRA on query, value / full"] < 1
         assert [row.target for row in done.rows if row.target] == ["<= 0.75"]
+        parts = [row.ratio for row in done.rows if row.what.endswith(" / step")]
+        assert len(parts) == 3
+        assert sum(parts) == pytest.approx(1, abs=0.1), "each is a median of its own"
+        assert all(part > 0 for part in parts)
     else:
         assert limits["adapters: 2 / 1"] == 2.0
         assert 1 < limits["texts: 2 / 1"] < 2.0, "merging is done once a step"
@@ -536,6 +597,20 @@ def test_steps_are_measured_beside_their_operations(
         assert trunk is not None
         assert whole is not None
         assert trunk > whole, "above a trunk the lower layer is not paid for"
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_told_with_what_compiling_took() -> None:
+    row, measured = step.compiled_row(step.SIZES["tiny"].shapes[0], CPU, 2)
+    seconds = {name.split("/")[1]: m for name, m in measured.items()}
+    ratios = [
+        a["seconds"] / b["seconds"]
+        for a, b in zip(seconds["LoRA, compiled"], seconds["LoRA, again"], strict=True)
+    ]
+    assert row.rounds == tuple(ratios)
+    (first,) = seconds["LoRA, compiling"]
+    assert f"takes {first['seconds']:.0f} s" in row.note
+    assert first["seconds"] > max(m["seconds"] for m in seconds["LoRA, compiled"])
 
 
 def test_sharing_counts_the_trunk_once_and_trains_every_member(
@@ -571,11 +646,12 @@ def test_two_commits_are_trained_in_turn(monkeypatch: pytest.MonkeyPatch) -> Non
         f"{arm}/{when}" for arm in ("lora", "all") for when in ("before", "now")
     }
     assert [row.what for row in done.rows] == [
-        "all: before / now",
-        "lora: before / now",
-        "lora: macro-F1 on id, now - before, points",
+        "trainings of make reproduce, lora: before / now",
+        "trainings of make reproduce, lora: before / now",
+        "lora: packing efficiency, real / computed tokens",
+        "lora, now - before: macro-F1, points",
     ]
-    assert (done.rows[2].low, done.rows[2].ratio, done.rows[2].high) == (0, 0, 0), "one commit"
+    assert (done.rows[-1].low, done.rows[-1].ratio, done.rows[-1].high) == (0, 0, 0), "one commit"
 
 
 def test_a_commit_that_never_was_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

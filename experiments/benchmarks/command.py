@@ -32,7 +32,7 @@ def rates(here: Checkout) -> dict[str, float]:
     return found
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser that refuses in one line."""
 
     def error(self, message: str) -> NoReturn:
@@ -50,7 +50,7 @@ def run(
 
     The exit code: 0 when it worked; 2, with one line on standard error, when the input is bad.
     """
-    parser = _Parser(prog=f"python -m experiments.benchmarks.{benchmark}", description=what)
+    parser = Parser(prog=f"python -m experiments.benchmarks.{benchmark}", description=what)
     parser.add_argument("--size", default="small", help=", ".join(sizes))
     parser.add_argument("--device", default="auto", help=", ".join(train.DEVICES))
     parser.add_argument("--precision", default="auto", help="auto, bf16, fp32")

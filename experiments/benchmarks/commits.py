@@ -26,7 +26,7 @@ from experiments import thesis
 from experiments.benchmarks import command, timing
 from experiments.benchmarks.command import checkout
 from experiments.benchmarks.timing import Case, Measurement, Row
-from lowrank_da import metrics
+from lowrank_da import train
 from lowrank_da.corpus import ID
 from lowrank_da.errors import UserError
 from lowrank_da.run import Run, record_path
@@ -93,11 +93,18 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     setting = here.setting(size.setting)
     arms = size.arms or ("full", "lora_published", "lora", *thesis.binaries(setting))
     last: dict[str, Run] = {}
+    needed: dict[str, float] = {}
 
     def repeat(folder: Path, arm: str, which: str) -> Measurement:
         run = last[f"{arm}/{which}"] = trained(folder, size.setting, arm, machine)
-        work = {"tokens": run.measured["train_tokens"], "macro_f1": macro_f1(run)}
-        return {"seconds": run.measured["train_seconds"]} | work
+        if which == "now":
+            needed[arm] = run.measured["needed_flops"]
+        return {
+            "seconds": run.measured["train_seconds"],
+            "tokens": run.measured["train_tokens"],
+            "packing": run.measured["packing_efficiency"],
+            "macro_f1": run.result["splits"][ID]["macro_f1"],
+        }
 
     with worktree(here.root, BEFORE) as before, worktree(here.root, "HEAD") as now:
         cases = [
@@ -111,44 +118,46 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
         measured[f"all/{which}"] = [
             {"seconds": sum(arm["seconds"] for arm in each)} for each in rounds
         ]
+    peak = train.peak_flops(machine)
+    needed["all"] = sum(needed.values())
     rows = [
         timing.ratio(
-            f"{arm}: before / now",
+            f"trainings of make reproduce, {arm if arm != 'all' else ' and '.join(arms)}:"
+            " before / now",
             measured[f"{arm}/before"],
             measured[f"{arm}/now"],
             target=">= 2" if arm == "all" else None,
+            limit=timing.median(measured[f"{arm}/before"]) * peak / needed[arm],
             note=f"before: {BEFORE}; seconds of training",
         )
         for arm in ("all", *arms)
+    ]
+    rows += [
+        timing.spread(
+            f"{arm}: packing efficiency, real / computed tokens",
+            [m["packing"] for m in measured[f"{arm}/now"]],
+            target=">= 0.97",
+            limit=1.0,
+            note="attention alone pads, where it is laid out as a rectangle",
+        )
+        for arm in arms
     ]
     rows += [difference(arm, last[f"{arm}/now"], last[f"{arm}/before"]) for arm in arms]
     return timing.record("commits", name, rows, measured, machine, here.root)
 
 
-def macro_f1(run: Run) -> float:
-    """On *id*."""
-    return float(run.result["splits"][ID]["macro_f1"])
-
-
 def difference(arm: str, now: Run, before: Run) -> Row:
-    """Macro-F1 on *id* of one training now less before, in points, with its 95 % interval."""
+    """Macro-F1 on *id* of one training now less before."""
     labels, corpus = now.labels, now.corpus_labels
     index = np.array([labels.index(c) if c in labels else -1 for c in corpus])
     one, other = now.predictions[ID], before.predictions[ID]
     if now.key != before.key or not np.array_equal(one.uid, other.uid):
         raise UserError(f"{arm}: the commits differ in experiment or texts; compare others")
     own = index[one.label] >= 0
-    said = [p.probabilities.argmax(axis=1)[own] for p in (one, other)]
+    said = [p.probabilities.argmax(axis=1)[None, own] for p in (one, other)]
     true = index[one.label][own]
-    test = metrics.paired_bootstrap(true, said[0], said[1], len(labels))
-    return Row(
-        what=f"{arm}: macro-F1 on id, now - before, points",
-        target="low > -2",
-        ratio=100 * test.difference,
-        low=100 * float(test.interval.low),
-        high=100 * float(test.interval.high),
-        note="seed 0; in brackets the 95 % bootstrap interval over texts",
-    )
+    what = f"{arm}, now - before"
+    return timing.points(what, true, said[0], said[1], len(labels), target="low > -2")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Ours against transformers' `Trainer` and peft: the same texts, weights, rates and passes.
 
 Question: how much sooner is a training done here than by the libraries as they come (a) and as fast
-as they can be made (b, see `hf_trainer.py`), and is the model as good?
+as they can be made (b, see `hf_trainer.py`)? Whether the model is as good is asked in `quality.py`.
 
-Command: `python -m experiments.benchmarks.peers` (`--size full` and `--size quality` for the kept
-records).
+Command: `python -m experiments.benchmarks.peers` (`--size full` for the kept record).
 
-Cost: small minutes, full a quarter of an hour, quality (three seeds of both) half an hour or more,
-on two cores (estimated). Learning rates are those that the thesis' study found on *select*.
+Cost: small minutes, full a quarter of an hour on two cores (estimated). Learning rates are those
+that the thesis' study found on *select*.
 
 What is timed is the training alone: ours by its journal, without judging a pass on *select*, and
 theirs by `Trainer`'s own clock. `whole_seconds` adds what goes before and after: building the
@@ -15,24 +14,19 @@ model, and for ours also judging and predicting *select*.
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import numpy as np
 
 from experiments import settings, thesis
 from experiments.benchmarks import command, hf_trainer, timing
 from experiments.benchmarks.command import checkout, rates
 from experiments.benchmarks.hf_trainer import Attention, Tuning
 from experiments.benchmarks.timing import Case, Measurement, Measurements, Row
-from lowrank_da import cost, metrics, train
-from lowrank_da.corpus import ID, TRAIN
+from lowrank_da import cost, train
+from lowrank_da.corpus import TRAIN
 from lowrank_da.experiment import Experiment, Setting
-from lowrank_da.run import Predictions
-from lowrank_da.study import Checkout
 from lowrank_da.train import Cell, Machine
 
 METHODS = ("lora", "full")
@@ -47,20 +41,15 @@ class Size:
 
     speed: Setting
     repeats: int
-    """0: the speed is not measured."""
-    quality: Setting | None = None
-    """Where macro-F1 is compared; None: nowhere."""
-    seeds: tuple[int, ...] = (0, 1, 2)
     defaults: tuple[str, ...] = METHODS
     """The methods for which the libraries' defaults are timed: by far the longest part."""
 
 
 _SHORT = replace(settings.embedded, select_texts=8, id_texts=8, epochs=1)
 SIZES = {
-    "tiny": Size(settings.tiny, 1, settings.tiny, seeds=(0, 1)),
+    "tiny": Size(settings.tiny, 1),
     "small": Size(replace(_SHORT, train_texts=32), 3, defaults=("lora",)),
     "full": Size(replace(_SHORT, train_texts=64), 3),
-    "quality": Size(replace(_SHORT, train_texts=32), 0, settings.embedded),
 }
 
 
@@ -68,9 +57,6 @@ def experiments_of(setting: Setting, rate: dict[str, float]) -> dict[str, Experi
     """The two trainings that are compared, as the thesis' study has them."""
     arms = thesis.arms(setting, rate)
     return {m: arm for m in METHODS if isinstance(arm := arms[m], Experiment)}
-
-
-# Speed
 
 
 def ours(experiment: Experiment, machine: Machine, root: Path) -> Measurement:
@@ -172,63 +158,8 @@ def speed_rows(method: str, measured: Measurements, peak: float, attention: Atte
     return rows
 
 
-# Quality
-
-
-def compared(
-    method: str,
-    experiment: Experiment,
-    machine: Machine,
-    here: Checkout,
-    seeds: Sequence[int],
-    tuning: Tuning,
-) -> tuple[Row, dict[str, list[Measurement]]]:
-    """Macro-F1 on *id* of ours less that of (b), in points, with its 95 % interval over texts.
-
-    Both are means over the seeds, and in both the epoch is chosen on *select*. Our records go to
-    `runs/`, where a second call finds them.
-    """
-    cells = [Cell("benchmarks", "peers", method, experiment, seed) for seed in seeds]
-    runs = train.run(cells, here.runs, here.root, machine)
-    own = [run.predictions[ID] for run in runs]
-    other = [_answers(experiment, machine, seed, tuning) for seed in seeds]
-    true, classes = own[0].label, len(runs[0].labels)
-    a, b = (np.stack([p.probabilities.argmax(axis=1) for p in several]) for several in (own, other))
-    assert all(np.array_equal(p.uid, own[0].uid) for p in (*own, *other))
-    test = metrics.paired_bootstrap(true, a, b, classes)
-    scores = [
-        [float(metrics.macro_f1(metrics.confusion_matrix(true, said, classes))) for said in several]
-        for several in (a, b)
-    ]
-    row = Row(
-        what=f"{NAMES[method]}: macro-F1 on id, ours - (b), points",
-        target="low > -2",
-        ratio=100 * test.difference,
-        low=100 * float(test.interval.low),
-        high=100 * float(test.interval.high),
-        note=f"means over {len(seeds)} seeds, {len(true):,} texts; in brackets the 95 % bootstrap"
-        " interval over texts",
-        rounds=tuple(100 * (x - y) for x, y in zip(*scores, strict=True)),
-    )
-    return row, {
-        f"{method}/quality/{who}": [{"macro_f1": f1} for f1 in several]
-        for who, several in zip(("ours", "library_tuned"), scores, strict=True)
-    }
-
-
-def _answers(experiment: Experiment, machine: Machine, seed: int, tuning: Tuning) -> Predictions:
-    data, backbone = train.prepare(experiment.setting), experiment.setting.backbone
-    done = hf_trainer.fit(experiment, data, machine, seed, tuning, keep_best=True)
-    texts = hf_trainer.texts_of(data, ID, experiment)
-    said = hf_trainer.probabilities(done.model, texts, backbone, machine)
-    return Predictions.of(data.splits[ID], data.splits.labels, said)
-
-
-# All of it
-
-
 def measure(name: str, size: Size, machine: Machine) -> timing.Record:
-    """The benchmark in one size: seconds, or the models' scores, or both."""
+    """The benchmark in one size."""
     here = checkout()
     rate = rates(here)
     peak = train.peak_flops(machine)
@@ -241,17 +172,12 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
             method, experiment, machine, here.root, tuning[method], method in size.defaults
         )
     ]
-    measured: dict[str, list[Measurement]] = {}
-    rows: list[Row] = []
-    if size.repeats:
-        measured = timing.interleaved(cases, size.repeats)
-        for method in speed:
-            rows += speed_rows(method, measured, peak, tuning[method].attention)
-    if size.quality is not None:
-        for method, experiment in experiments_of(size.quality, rate).items():
-            row, scores = compared(method, experiment, machine, here, size.seeds, tuning[method])
-            rows.append(row)
-            measured |= scores
+    measured = timing.interleaved(cases, size.repeats)
+    rows = [
+        row
+        for method in speed
+        for row in speed_rows(method, measured, peak, tuning[method].attention)
+    ]
     data = train.prepare(size.speed)
     return timing.record(
         "peers", name, rows, measured, machine, here.root, fingerprint=data.splits.fingerprint

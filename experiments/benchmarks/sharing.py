@@ -106,9 +106,8 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
 
     def row(what: str, over: str, under: str, target: str | None, note: str = "") -> Row:
         limit = timing.median(measured[over], "flops") / timing.median(measured[under], "flops")
-        return timing.ratio(
-            what, measured[over], measured[under], target=target, limit=limit, note=note
-        )
+        several = (measured[over], measured[under])
+        return timing.ratio(what, *several, target=target, limit=limit, note=note)
 
     card = machine.device.type == "cuda"
     rows = [

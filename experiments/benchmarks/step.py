@@ -5,7 +5,7 @@ each choice (all maps or two, all layers or the top ones, dropout) cost?
 
 Command: `python -m experiments.benchmarks.step` (`--size full` for DistilRoBERTa too).
 
-Cost: small under two minutes, full about ten, on two cores (estimated). Weights and tokens are
+Cost: small under two minutes, full about twelve, on two cores (estimated). Weights and tokens are
 random: a step takes the same time on any. The limits are ratios of operations (see `cost.py`).
 """
 
@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import peft
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from experiments import settings
 from experiments.benchmarks import command, timing
@@ -60,6 +61,8 @@ class Size:
 
     shapes: tuple[Shape, ...]
     repeats: int
+    compiles: bool = False
+    """Whether torch.compile is tried; on a processor it wants a C++ compiler."""
 
 
 SIZES = {
@@ -72,6 +75,7 @@ SIZES = {
             Shape(replace(DISTILROBERTA, random=True), 4, 512),
         ),
         7,
+        compiles=True,
     ),
 }
 
@@ -106,11 +110,13 @@ def stepper(
     *,
     known: bool = False,
     with_peft: bool = False,
+    compiled: bool = False,
 ) -> Callable[[], Measurement]:
     """A function that takes one step: batch, forward, backward, clipping, update.
 
     `known`: over the known states of its frozen layers. `with_peft`: peft's layers, not ours, on
-    the same encoder. The counted operations are the least that the case needs.
+    the same encoder. `compiled`: by torch.compile, for this one shape, in the first step. The
+    counted operations are the least that the case needs.
     """
     ours = replace(made, method=Full()) if with_peft else made
     classifier = Classifier(ours, seed=0, steps=10**6)
@@ -123,6 +129,8 @@ def stepper(
     found = _known(classifier, made, ids, machine) if known else None
     batches = Batches(ids, labels, budget=made.batch_tokens, known=found)
     classifier.to(machine.device).train()
+    if compiled:
+        classifier.forward = torch.compile(classifier.forward, dynamic=False)  # type: ignore[method-assign]
     lengths = [shape.tokens] * shape.texts
     flops = cost.training_flops(shape.backbone, made.method, lengths, known=known)
     if isinstance(made.method, LoRA) and not with_peft:
@@ -212,6 +220,59 @@ def cases(shape: Shape, machine: Machine) -> dict[str, Callable[[], Measurement]
     }
 
 
+def compiled_row(
+    shape: Shape, machine: Machine, repeats: int
+) -> tuple[Row, dict[str, list[Measurement]]]:
+    """A compiled LoRA step beside the usual one, and after how many steps compiling has paid."""
+    made, names = experiment(shape, ALL), (f"{shape}/LoRA, compiled", f"{shape}/LoRA, again")
+    # What an earlier process compiled would make the first step look cheap.
+    torch.compiler.config.force_disable_caches = True
+    fast = stepper(made, shape, machine, compiled=True)
+    first = fast()
+    cases = [Case(names[0], fast), Case(names[1], stepper(made, shape, machine))]
+    measured = timing.interleaved(cases, repeats)
+    seconds, usual = (timing.median(measured[name]) for name in names)
+    pays = "it never pays"
+    if seconds < usual:
+        pays = f"it pays after {first['seconds'] / (usual - seconds):,.0f} steps of one shape"
+    row = timing.ratio(
+        f"{shape}: LoRA, compiled / LoRA",
+        measured[names[0]],
+        measured[names[1]],
+        note=f"torch.compile takes {first['seconds']:.0f} s: {pays}, and packed rows have another"
+        " shape in almost every step",
+    )
+    return row, measured | {f"{shape}/LoRA, compiling": [first]}
+
+
+PARTS = {
+    "the maps' products": ("aten::mm", "aten::addmm"),
+    "attention's products": ("aten::bmm", "aten::baddbmm"),
+}
+"""By what they compute, PyTorch's matrix products on a processor."""
+
+
+def part_rows(shape: Shape, machine: Machine, repeats: int) -> list[Row]:
+    """Which share of a LoRA step on a processor goes into which products; in the profiler."""
+    step = stepper(experiment(shape, ALL), shape, machine)
+    step()
+    shares: dict[str, list[float]] = {name: [] for name in (*PARTS, "all else")}
+    for _ in range(repeats):
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            step()
+        spent = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+        total = sum(spent.values())
+        for name, operators in PARTS.items():
+            shares[name].append(sum(spent.get(o, 0.0) for o in operators) / total)
+        shares["all else"].append(1 - sum(shares[name][-1] for name in PARTS))
+    return [
+        timing.spread(
+            f"{shape}: LoRA, {name} / step", several, note="of the time, in PyTorch's profiler"
+        )
+        for name, several in shares.items()
+    ]
+
+
 def rows(shape: Shape, measured: timing.Measurements) -> list[Row]:
     """Each case's seconds over those of full fine-tuning, beside the ratio of operations."""
     full = measured[f"{shape}/full"]
@@ -252,6 +313,12 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     ]
     measured = timing.interleaved(steps, size.repeats)
     table = [row for shape in size.shapes for row in rows(shape, measured)]
+    if machine.device.type == "cpu":
+        table += part_rows(size.shapes[0], machine, size.repeats)
+    if size.compiles:
+        row, more = compiled_row(size.shapes[0], machine, size.repeats)
+        table.append(row)
+        measured |= more
     return timing.record("step", name, table, measured, machine, checkout().root)
 
 

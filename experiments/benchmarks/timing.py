@@ -8,14 +8,14 @@ the greatest. A record is one JSON file; it needs no torch to be read.
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from lowrank_da import provenance
+from lowrank_da import metrics, provenance
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 
@@ -179,6 +179,41 @@ def ratio(
     return spread(what, rounds, target=target, limit=limit, note=note)
 
 
+def points(
+    what: str,
+    true: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    classes: int,
+    *,
+    target: str | None = None,
+    note: str = "",
+) -> Row:
+    """The row of one model's macro-F1 less another's, in points, with its 95 % interval over texts.
+
+    `true` holds (texts,) class numbers, `first` and `second` what the models said: (seeds, texts).
+    Both scores are means over the seeds; a round is a seed.
+    """
+    test = metrics.paired_bootstrap(true, first, second, classes)
+    a, b = (macro_f1(true, said, classes) for said in (first, second))
+    said = f"mean over {len(first)} seeds" if len(first) > 1 else "one seed"
+    return Row(
+        what=f"{what}: macro-F1, points",
+        target=target,
+        ratio=100 * test.difference,
+        low=100 * float(test.interval.low),
+        high=100 * float(test.interval.high),
+        note=f"{said}, {len(true):,} texts; in brackets the 95 % bootstrap interval over texts"
+        + (f"; {note}" if note else ""),
+        rounds=tuple(100 * (x - y) for x, y in zip(a, b, strict=True)),
+    )
+
+
+def macro_f1(true: np.ndarray, said: np.ndarray, classes: int) -> list[float]:
+    """Of each row of the (seeds, texts) answers."""
+    return [float(metrics.macro_f1(metrics.confusion_matrix(true, s, classes))) for s in said]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A benchmark's outcome, with everything that was measured and what measured it."""
@@ -252,38 +287,46 @@ def record(
     )
 
 
-def ratios(record: Record) -> str:
-    """The table of ratios, below a line that says where it comes from."""
+def head(record: Record) -> str:
+    """A line that says where a record's numbers come from."""
     made_by, peak = record.made_by, record.peak_flops_per_second
     commit = (made_by["commit"] or "no commit")[:8] + (", changed" if made_by["dirty"] else "")
     where = made_by["hardware"]["processor"] if made_by["device"] == "cpu" else made_by["device"]
-    head = (
+    return (
         f"**{record.benchmark}, {record.size}: {where}, {made_by['threads']} threads,"
         f" {made_by['precision']}, {peak / 1e12:.2f} TFLOP/s at best, torch"
-        f" {made_by['versions']['torch']}, {commit}.** Ratios are medians over rounds, with the"
-        " least and the greatest."
+        f" {made_by['versions']['torch']}, {commit}.**"
     )
-    rows = [
-        (
-            row.what,
-            row.target or "-",
-            Summary(row.ratio, row.low, row.high).show(),
-            "-" if row.limit is None else f"{row.limit:.2f}",
-            {True: "yes", False: "no", None: "-"}[row.met],
-            row.note,
-        )
-        for row in record.rows
-    ]
-    return f"{head}\n\n{_table(('what', 'target', 'measured', 'limit', 'met', 'note'), rows)}"
+
+
+SPREAD = (
+    "Ratios of seconds are medians over rounds, with the least and the greatest; `limit` is the"
+    " ratio at the least number of operations and the machine's best speed."
+)
+COLUMNS = ("what", "target", "measured", "limit", "met", "note")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row's text, by column."""
+    return (
+        row.what,
+        row.target or "-",
+        Summary(row.ratio, row.low, row.high).show(),
+        "-" if row.limit is None else f"{row.limit:.2f}",
+        {True: "yes", False: "no", None: "-"}[row.met],
+        row.note,
+    )
 
 
 def markdown(record: Record) -> str:
     """The table of ratios, and below it every timed case beside the limit."""
     timed = {name: m for name, m in record.measurements.items() if "seconds" in m[0]}
-    peak = record.peak_flops_per_second
-    names = ("case", "seconds", "tokens/s", "share of the limit")
-    cases = _table(names, [_case(name, m, peak) for name, m in timed.items()])
-    return f"{ratios(record)}\n\n{cases}" if timed else ratios(record)
+    parts = [head(record) + " " + SPREAD, table(COLUMNS, map(cells, record.rows))]
+    if timed:
+        names = ("case", "seconds", "tokens/s", "share of the limit")
+        peak = record.peak_flops_per_second
+        parts.append(table(names, [_case(name, m, peak) for name, m in timed.items()]))
+    return "\n\n".join(parts)
 
 
 def _case(name: str, several: Sequence[Measurement], peak: float) -> tuple[str, ...]:
@@ -296,5 +339,6 @@ def _case(name: str, several: Sequence[Measurement], peak: float) -> tuple[str, 
     return name, seconds, rate, share
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))

@@ -1,11 +1,12 @@
 """Generated blocks of the README are never stale."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from invented_records import save, study
 
-from experiments.benchmarks import timing
+from experiments.benchmarks import targets, timing
 from experiments.benchmarks.timing import Record
 from lowrank_da.errors import UserError
 from paper import readme, speed
@@ -49,8 +50,8 @@ def test_bad_blocks_are_refused(kept: Path) -> None:
         readme.refresh(f"<!-- generated:cost -->\n{CLOSE}\n", kept)
     with pytest.raises(UserError, match="unknown table"):
         readme.refresh(page("price"), kept)
-    with pytest.raises(UserError, match=r"peers-full-cpu.json: cannot be read"):
-        readme.block("benchmarks/peers-full-cpu", kept)
+    with pytest.raises(UserError, match="no benchmark of size full"):
+        readme.block("benchmarks/targets", kept)
 
 
 def test_the_readme_is_fresh() -> None:
@@ -71,31 +72,61 @@ def measured(**seconds: float) -> Record:
     return Record(
         benchmark="peers",
         size="full",
-        rows=(timing.ratio("b / ours", several["full/library_tuned"], several["full/ours"]),),
+        rows=(
+            timing.ratio(
+                "b / ours", several["full/library_tuned"], several["full/ours"], target=">= 1.4"
+            ),
+        ),
         measurements=several,
         made_by=made_by,
         peak_flops_per_second=1e10,
     )
 
 
-def test_a_benchmarks_block_is_its_table(tmp_path: Path) -> None:
-    record = measured(ours=1.0, library_tuned=2.0)
-    record.save(tmp_path / readme.BENCHMARKS)
-    block = readme.block("benchmarks/peers-full-cpu", tmp_path)
-    assert block == timing.ratios(record) + "\n"
-    assert "| b / ours | - | 2.00 [2.00, 2.00] |" in block
+def steps(record: Record) -> Record:
+    """A benchmark `scaling` in which every series has three points, near their limit."""
+    points = {
+        f"{what}/{n}": [{"seconds": n * r, "tokens": 100, "flops": 0.8 * n * 1e10} for r in (1, 2)]
+        for what in speed.SERIES
+        for n in (1, 2, 16)
+    }
+    return replace(record, benchmark="scaling", measurements=points)
 
 
-def test_the_picture_shows_every_contestant_and_the_limit(tmp_path: Path) -> None:
+@pytest.fixture
+def benchmarks(tmp_path: Path) -> Path:
     record = measured(ours=1.0, ours_dropout=1.25, library_tuned=2.0, library_defaults=4.0)
-    record.save(tmp_path)
-    drawn = speed.write(tmp_path).read_bytes()
-    assert speed.write(tmp_path).read_bytes() == drawn, "the same bytes each time"
-    text = drawn.decode()
+    record.save(tmp_path / readme.BENCHMARKS)
+    steps(record).save(tmp_path / readme.BENCHMARKS)
+    return tmp_path
+
+
+def test_the_block_of_targets_is_the_table_of_all(benchmarks: Path) -> None:
+    block = readme.block("benchmarks/targets", benchmarks)
+    found = targets.records(benchmarks / readme.BENCHMARKS, "full")
+    assert block == targets.table(found) + "\n"
+    assert "| b / ours | >= 1.4 | 2.00 [2.00, 2.00] |" in block
+
+
+def test_the_pictures_and_the_report_are_written_with_the_same_bytes(benchmarks: Path) -> None:
+    folder = benchmarks / readme.BENCHMARKS
+    first = {path.name: path.read_bytes() for path in speed.write(folder)}
+    assert set(first) == {"speed.svg", "scaling.svg", "README.md"}
+    assert {path.name: path.read_bytes() for path in speed.write(folder)} == first
+    bars, growth, report = (first[n].decode() for n in ("speed.svg", "scaling.svg", "README.md"))
     for label, _ in speed.CONTESTANTS.values():
-        assert text.count(label + "<") == len(speed.METHODS)
+        assert bars.count(label + "<") == len(speed.METHODS)
     for number in ("1,000", "800", "500", "250", "limit 5,000"):
-        assert f">{number}<" in text or f"> {number}<" in text, number
+        assert f">{number}<" in bars or f"> {number}<" in bars, number
+    for label in speed.SERIES.values():
+        assert f">{label}<" in growth
+    assert report.index("## peers, cpu") < report.index("speed.svg") < report.index("## scaling")
+    assert timing.markdown(Record.load(folder / "peers-full-cpu.json")) in report
+
+
+def test_the_report_on_speed_is_fresh() -> None:
+    kept = readme.KEPT / readme.BENCHMARKS
+    assert (kept / "README.md").read_text() == speed.report(kept)
 
 
 def test_kept_benchmarks_were_measured_on_clean_trees() -> None:
