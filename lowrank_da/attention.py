@@ -12,7 +12,7 @@ All three are one function; tests hold them against each other and against trans
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
@@ -59,34 +59,61 @@ class _Products(torch.autograd.Function):
         return torch.bmm(grad_scores, k), torch.bmm(grad_scores.mT, q), grad_v, None, None
 
 
+def _seen(
+    q: Tensor, k: Tensor, real: Tensor | None, causal: bool
+) -> Bool[Tensor, "texts queries keys"] | None:
+    """Which keys a query looks at; None: all. The rows and columns may be of length 1."""
+    seen = None if real is None else real.unsqueeze(1)
+    if causal:
+        # Keys that lie before the text, such as a prefix, are seen by all of its tokens.
+        shape, before = (q.shape[1], k.shape[1]), k.shape[1] - q.shape[1]
+        past = torch.ones(shape, dtype=torch.bool, device=q.device).tril(before).unsqueeze(0)
+        seen = past if seen is None else seen & past
+    return seen
+
+
 def _by_products(
-    q: Tensor, k: Tensor, v: Tensor, real: Tensor | None, heads: int, dropout: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    real: Tensor | None,
+    heads: int,
+    dropout: float,
+    causal: bool = False,
 ) -> Tensor:
     """(texts, longest, width) factors and result; `real` tells which keys are no padding."""
     texts, queries, width = q.shape
     split = (t.view(texts, -1, heads, width // heads).transpose(1, 2) for t in (q, k, v))
     parts = (t.reshape(texts * heads, -1, width // heads) for t in split)
-    bias = None
-    if real is not None:
-        bias = torch.zeros_like(real, dtype=q.dtype).masked_fill_(~real, torch.finfo(q.dtype).min)
-        bias = bias.repeat_interleave(heads, dim=0).unsqueeze(1)
+    seen, bias = _seen(q, k, real, causal), None
+    if seen is not None:
+        bias = torch.zeros_like(seen, dtype=q.dtype).masked_fill_(~seen, torch.finfo(q.dtype).min)
+        if len(bias) > 1:
+            bias = bias.repeat_interleave(heads, dim=0)
     mixed: Tensor = _Products.apply(*parts, bias, dropout)  # type: ignore[no-untyped-call]
     return mixed.view(texts, heads, queries, -1).transpose(1, 2).reshape(texts, queries, width)
 
 
 def _by_fused(
-    q: Tensor, k: Tensor, v: Tensor, real: Tensor | None, heads: int, dropout: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    real: Tensor | None,
+    heads: int,
+    dropout: float,
+    causal: bool = False,
 ) -> Tensor:
     """The same by PyTorch's fused attention."""
     texts, queries, width = q.shape
+    seen = _seen(q, k, real, causal)
+    mask = None if seen is None else seen.unsqueeze(1)
     q, k, v = (t.view(texts, -1, heads, width // heads).transpose(1, 2) for t in (q, k, v))
-    mask = None if real is None else real[:, None, None, :]
     mixed = functional.scaled_dot_product_attention(q, k, v, mask, dropout)
     return mixed.transpose(1, 2).reshape(texts, queries, width)
 
 
 def _by_varlen(
-    q: Tensor, k: Tensor, v: Tensor, queries: Packing, keys: Packing, heads: int
+    q: Tensor, k: Tensor, v: Tensor, queries: Packing, keys: Packing, heads: int, causal: bool
 ) -> Tensor:
     """The same on packed rows, without a rectangle; for cards, in half precision."""
     from torch.nn.attention.varlen import varlen_attn
@@ -100,6 +127,7 @@ def _by_varlen(
         keys.offsets,
         queries.longest,
         keys.longest,
+        window_size=(-1, 0 if causal else -1),
     )
     assert isinstance(mixed, Tensor)
     return mixed.flatten(1)
@@ -111,15 +139,23 @@ def pads(device: torch.device, dtype: torch.dtype, dropout: float) -> bool:
 
 
 def attend(
-    q: Row, k: Row, v: Row, queries: Packing, keys: Packing, heads: int, dropout: float = 0.0
+    q: Row,
+    k: Row,
+    v: Row,
+    queries: Packing,
+    keys: Packing,
+    heads: int,
+    dropout: float = 0.0,
+    causal: bool = False,
 ) -> Row:
     """softmax(q k^T / sqrt(d)) v within each text and head; d = width / heads.
 
     `q` is packed as `queries`, `k` and `v` as `keys`: the same texts, each perhaps with fewer
-    queries. `dropout` is the share of attention weights that are set to zero.
+    queries, or with keys before its own. `dropout` is the share of attention weights that are set
+    to zero. With `causal` a token of a text looks at those before it and at itself.
     """
     if not pads(q.device, q.dtype, dropout):
-        return _by_varlen(q, k, v, queries, keys, heads)
+        return _by_varlen(q, k, v, queries, keys, heads, causal)
     compute = _by_fused if q.is_cuda else _by_products
     parts = (queries.rectangle(q), keys.rectangle(k), keys.rectangle(v))
-    return queries.row(compute(*parts, keys.real(), heads, dropout))
+    return queries.row(compute(*parts, keys.real(), heads, dropout, causal))

@@ -6,7 +6,7 @@ module loads no torch: tables and proofs count parameters without weights. `load
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,24 +17,15 @@ from lowrank_da.fetch import ACCEPTED, accepted_hashes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
 
 WEIGHTS = "model.safetensors"
 """The weights' file in a backbone's folder."""
 
 Map = Literal["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
+Pooling = Literal["first", "last", "mean"]
 ATTENTION: tuple[Map, ...] = ("query", "key", "value", "attention_output")
 FFN: tuple[Map, ...] = ("ffn_in", "ffn_out")
-
-_PATHS: dict[Map, str] = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "attention_output": "attention.output.dense",
-    "ffn_in": "intermediate.dense",
-    "ffn_out": "output.dense",
-}
 
 
 @dataclass(frozen=True)
@@ -42,17 +33,21 @@ class Backbone:
     """What a pretrained encoder is, where it comes from, and how it is pooled."""
 
     name: str
-    family: Literal["roberta", "bert"]
+    family: Literal["roberta", "bert", "llama"]
     layers: int
     width: int
     heads: int
     ffn: int
     vocab: int
     positions: int
-    """Rows of the position table."""
+    """Rows of the position table; for a decoder without one, the tokens it was made for."""
     type_vocab: int
-    pooling: Literal["first", "mean"]
-    """`first`: the first token's state; `mean`: the mean over the real tokens."""
+    pooling: Pooling
+    """The state of the `first` or `last` token, or the `mean` over the tokens of the text."""
+    kv_heads: int | None = None
+    """Heads of keys and values; None: as many as `heads`."""
+    rope_theta: float = 10_000.0
+    """Base of a decoder's rotary positions."""
     sha256: str | None = None
     """Of the weights; None: no public pin is known, see `pin`."""
     package: str | None = None
@@ -70,22 +65,44 @@ class Backbone:
         """Tokens that the position table admits."""
         return self.positions - self.first_position
 
+    @property
+    def decoder(self) -> bool:
+        """Whether a token sees only those before it."""
+        return self.family == "llama"
+
     def map_shape(self, target: Map) -> tuple[int, int]:
-        """(in, out) of one of the six linear maps of a layer."""
+        """(in, out) of one of the linear maps of a layer."""
         if target == "ffn_in":
             return self.width, self.ffn
+        if target in ("key", "value"):
+            return self.width, self.width * (self.kv_heads or self.heads) // self.heads
         return (self.ffn, self.width) if target == "ffn_out" else (self.width, self.width)
+
+    def copies(self, target: Map) -> int:
+        """How many maps of a layer go by that name: a decoder's FFN has a gate beside its input."""
+        return 2 if self.decoder and target == "ffn_in" else 1
+
+    @property
+    def map_shapes(self) -> list[tuple[int, int]]:
+        """(in, out) of every linear map of a layer."""
+        return [self.map_shape(t) for t in ATTENTION + FFN for _ in range(self.copies(t))]
 
     @property
     def map_parameters(self) -> int:
         """Weights of all linear maps, biases excluded: N in the FLOP count."""
-        shapes = [self.map_shape(target) for target in ATTENTION + FFN]
-        return self.layers * sum(rows * columns for rows, columns in shapes)
+        return self.layers * sum(rows * columns for rows, columns in self.map_shapes)
+
+    @property
+    def norm_parameters(self) -> int:
+        """Of the two norms of every layer: a decoder's have no bias."""
+        return self.layers * 2 * self.width * (1 if self.decoder else 2)
 
     @property
     def body_parameters(self) -> int:
         """All parameters of the encoder without pooler: embeddings, norms, maps and biases."""
         d, f = self.width, self.ffn
+        if self.decoder:
+            return self.vocab * d + self.map_parameters + self.norm_parameters + d
         embeddings = (self.vocab + self.positions + self.type_vocab) * d + 2 * d
         biases_and_norms = self.layers * (4 * d + 2 * d + f + d + 2 * d)
         return embeddings + self.map_parameters + biases_and_norms
@@ -128,8 +145,21 @@ class Backbone:
 
     def config(self) -> "PretrainedConfig":
         """The transformers configuration that these facts describe."""
-        from transformers import BertConfig, RobertaConfig
+        from transformers import BertConfig, LlamaConfig, RobertaConfig
 
+        if self.family == "llama":
+            return LlamaConfig(
+                vocab_size=self.vocab,
+                hidden_size=self.width,
+                num_hidden_layers=self.layers,
+                num_attention_heads=self.heads,
+                num_key_value_heads=self.kv_heads or self.heads,
+                intermediate_size=self.ffn,
+                max_position_embeddings=self.positions,
+                rms_norm_eps=1e-5,
+                rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
+                pad_token_id=self.pad_token,
+            )
         facts: dict[str, Any] = {
             "vocab_size": self.vocab,
             "hidden_size": self.width,
@@ -156,12 +186,19 @@ class Backbone:
         from transformers import AutoModel
 
         config = self.config()
-        config.hidden_dropout_prob = hidden_dropout
-        config.attention_probs_dropout_prob = attention_dropout
+        if self.decoder:
+            if hidden_dropout:
+                raise UserError(
+                    f"hidden_dropout={hidden_dropout}: {self.name} has none; set it to 0"
+                )
+            config.attention_dropout = attention_dropout
+        else:
+            config.hidden_dropout_prob = hidden_dropout
+            config.attention_probs_dropout_prob = attention_dropout
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model: PreTrainedModel = AutoModel.from_config(  # type: ignore[no-untyped-call]
-                config, add_pooling_layer=False
+                config, **{} if self.decoder else {"add_pooling_layer": False}
             )
         if not self.random:
             path = self.folder() / WEIGHTS
@@ -170,7 +207,8 @@ class Backbone:
                 weights = safetensors.torch.load_file(path)
             except (OSError, safetensors.SafetensorError) as error:
                 raise UserError(f"{path} cannot be read ({error}); fetch it again") from error
-            weights = {key.removeprefix(f"{self.family}."): w for key, w in weights.items()}
+            prefix = "model." if self.decoder else f"{self.family}."
+            weights = {key.removeprefix(prefix): w for key, w in weights.items()}
             known = model.state_dict()
             missing = [key for key in known if key not in weights]
             if missing:
@@ -218,14 +256,6 @@ def refuse_other_hash(path: Path, sha256: str) -> None:
             f"{path} is not the pinned file (SHA-256 {found[:12]}..., pinned {sha256[:12]}...);"
             " fetch or install it again"
         )
-
-
-def linear_maps(encoder: "nn.Module") -> Iterator[tuple[int, Map, "nn.Module", str]]:
-    """(layer, map, parent module, attribute) of every linear map, from the lowest layer up."""
-    for index, layer in enumerate(encoder.encoder.layer):  # type: ignore[union-attr, arg-type]
-        for target, path in _PATHS.items():
-            parent, _, attribute = path.rpartition(".")
-            yield index, target, layer.get_submodule(parent), attribute
 
 
 def _byte_tokenizer() -> "Tokenizer":
@@ -281,7 +311,21 @@ TINY = Backbone(
     pooling="first",
     random=True,
 )
-BACKBONES = {b.name: b for b in (DISTILROBERTA, MINILM, TINY)}
+TINY_DECODER = Backbone(
+    name="tiny_decoder",
+    family="llama",
+    layers=2,
+    width=16,
+    heads=2,
+    kv_heads=1,
+    ffn=32,
+    vocab=260,
+    positions=128,
+    type_vocab=0,
+    pooling="last",
+    random=True,
+)
+BACKBONES = {b.name: b for b in (DISTILROBERTA, MINILM, TINY, TINY_DECODER)}
 
 
 def backbone(name: str) -> Backbone:

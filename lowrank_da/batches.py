@@ -32,7 +32,10 @@ class Batch:
     labels: Tensor
     """(texts,) class numbers."""
     states: Tensor | None = None
-    """(tokens, width) what enters layer number `layers_done`, where that is known already."""
+    """What enters layer number `layers_done`, where that is known already.
+
+    (tokens, width); above the last layer (texts, width), pooled.
+    """
     layers_done: int = 0
     """Layers that need not be computed any more."""
 
@@ -57,13 +60,18 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What the lowest layers make of every token of some texts: computed once, see `trunk.py`."""
+    """What the lowest layers make of every token of some texts: computed once, see `trunk.py`.
+
+    Of all layers only what is pooled is known: one row a text.
+    """
 
     layers: int
     table: Tensor = field(repr=False)
-    """(tokens of all the texts, width), the texts behind each other in any order."""
+    """(rows of all the texts, width), the texts behind each other in any order."""
     starts: tuple[int, ...] = field(repr=False)
-    """(texts,) the row of each text's first token."""
+    """(texts,) the first row of each text."""
+    pooled: bool = False
+    """Whether a text has one row, and not one a token."""
     computed: bool = True
     """Whether they were computed just now, not found."""
 
@@ -153,8 +161,8 @@ class Batches:
         made = pack([self.ids[i] for i in texts], [self.labels[i] for i in texts], texts)
         if self.known is None:
             return made
-        starts = self.known.starts
-        rows = [np.arange(starts[i], starts[i] + self.lengths[i]) for i in texts]
+        starts, pooled = self.known.starts, self.known.pooled
+        rows = [np.arange(starts[i], starts[i] + (1 if pooled else self.lengths[i])) for i in texts]
         chosen = torch.from_numpy(np.concatenate(rows)).to(self.known.table.device)
         states = self.known.table.index_select(0, chosen)
         return replace(made, states=states, layers_done=self.known.layers)

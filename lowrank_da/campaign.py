@@ -150,6 +150,8 @@ class Campaign:
         kept = 0
         found = load_all(self.checkout.runs, self.study_name, self.setting_name)
         for run in (run for runs in found.values() for run in runs):
+            if run.name.endswith(f".{train.HEAD}"):
+                continue  # the record that started from it tells of it
             parts = run.made_by.get("made_from", [{"name": run.name, "key": run.key}])
             twin = self.record(self.checkout.results, run.name, run.seed, run.key)
             if run.made_by["dirty"]:

@@ -37,7 +37,7 @@ class Classifier(pl.LightningModule):
         self.encoder: nn.Module = backbone.load(
             experiment.hidden_dropout, experiment.attention_dropout
         )
-        experiment.method.attach(self.encoder)
+        experiment.method.attach(self.encoder, backbone)
         classes = len(experiment.classes)
         self.head = Head(backbone.width, classes, backbone.pooling, experiment.hidden_dropout)
         weights = None if class_weights is None else torch.tensor(class_weights)
@@ -100,13 +100,23 @@ class Classifier(pl.LightningModule):
         return self.experiment.learning_rate * share
 
     def groups(self) -> list[dict[str, Any]]:
-        """The trained parameters for the optimizer; biases and norms are not decayed."""
-        rate = {"lr": self.experiment.learning_rate}
-        decayed = [p for p in self.trained().values() if p.ndim > 1]
-        others = [p for p in self.trained().values() if p.ndim == 1]
+        """The trained parameters for the optimizer; biases and norms are not decayed.
+
+        A group's `factor` is what its learning rate is multiplied by.
+        """
+        method, decay = self.experiment.method, self.experiment.weight_decay
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.trained().items():
+            kind = (decay if parameter.ndim > 1 else 0.0, method.rate_factor(name))
+            groups.setdefault(kind, []).append(parameter)
         return [
-            {"params": decayed, "weight_decay": self.experiment.weight_decay} | rate,
-            {"params": others, "weight_decay": 0.0} | rate,
+            {
+                "params": parameters,
+                "weight_decay": weight_decay,
+                "factor": factor,
+                "lr": self.experiment.learning_rate * factor,
+            }
+            for (weight_decay, factor), parameters in groups.items()
         ]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -129,7 +139,7 @@ class Classifier(pl.LightningModule):
         """
         torch.manual_seed(self.seed * 1_000_003 + self.step)
         for group in self.optimizers().optimizer.param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.learning_rate(self.step)
+            group["lr"] = self.learning_rate(self.step) * group["factor"]
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of (texts, classes) logits, weighted by class if asked."""

@@ -45,7 +45,7 @@ class Limit:
     """Which savings a count relies on. A ratio to a limit is to name which one."""
 
     first_token: bool
-    """With first-token pooling, all but keys and values of the last layer is for one token."""
+    """Where one token is pooled, all but keys and values of the last layer is for it alone."""
     lowest_inputs: bool
     """No gradient is taken below the lowest adapter, where nothing trains."""
     merged: bool
@@ -58,56 +58,73 @@ LEAST = Limit(first_token=True, lowest_inputs=True, merged=True)
 
 @dataclass(frozen=True)
 class _Layer:
-    """The products of one layer, over one text of `length` tokens."""
+    """The products of one layer, over one text of `length` tokens, virtual ones among them."""
 
     backbone: Backbone
     length: int
     asking: int
     """Tokens whose states are computed; all `length` of them are looked at."""
+    keys: int = 0
+    """Keys and values before the text."""
 
     def tokens(self, target: Map) -> int:
         """Rows that a map is applied to."""
         return self.length if target in ("key", "value") else self.asking
 
     def product(self, target: Map) -> int:
-        """One product with a map's weights."""
+        """One product with a map's weights, of all copies."""
         rows, columns = self.backbone.map_shape(target)
-        return 2 * self.tokens(target) * rows * columns
+        return self.backbone.copies(target) * 2 * self.tokens(target) * rows * columns
 
     @property
     def attention(self) -> int:
         """One of attention's two products, or of their four gradients."""
-        return 2 * self.asking * self.length * self.backbone.width
+        return 2 * self.asking * (self.length + self.keys) * self.backbone.width
 
     @property
     def forward(self) -> int:
         return sum(self.product(target) for target in ATTENTION + FFN) + 2 * self.attention
 
-    def adapted(self, method: LoRA, limit: Limit, something_below: bool) -> int:
-        """Forward and backward with adapters in frozen maps, and perhaps `something_below`."""
-        # A dropped-out input is not that of W: such an adapter cannot be merged.
-        merged = limit.merged and not method.dropout
+    def trained(self, method: Method, limit: Limit, something_below: bool) -> int:
+        """Forward and backward, where perhaps `something_below` the layer trains too."""
+        work = method.work(self.backbone)
         total, needed = self.forward, something_below
         for group in _GROUPS:
+            # The states that the group's maps read want a gradient if what made them trains.
+            before = needed
             for target in group:
-                total += self.product(target) if needed else 0
-                if target in method.targets:
-                    rows, columns = self.backbone.map_shape(target)
-                    into, out = (2 * self.tokens(target) * method.rank * n for n in (rows, columns))
-                    # x A and the gradient of A; g B^T and the gradient of B.
-                    total += 2 * into + 2 * out
-                    # On its own, an adapter also forms (x A) B and leads the gradient back to x.
-                    total += 0 if merged else out + (into if needed else 0)
-            needed = needed or not set(group).isdisjoint(method.targets)
+                total += self.product(target) if before else 0
+                total += self.product(target) if work.weights else 0
+                needed = needed or target in work.touched
+                total += self._behind(target, work.behind.get(target, ()), before)
+                if isinstance(method, LoRA) and target in method.targets:
+                    total += self._adapted(target, method, limit, before)
             if needed and group == _GROUPS[0]:
                 total += 4 * self.attention
         return total
 
+    def _behind(self, target: Map, sizes: tuple[int, ...], something_below: bool) -> int:
+        """The matrices behind a map: forward, their gradients, and those of what they read."""
+        products = [2 * self.tokens(target) * size for size in sizes]
+        return 3 * sum(products) - (0 if something_below else sum(products[:1]))
 
-def _layer(backbone: Backbone, number: int, length: int, limit: Limit) -> _Layer:
+    def _adapted(self, target: Map, method: LoRA, limit: Limit, something_below: bool) -> int:
+        """A map's LoRA factors."""
+        rows, columns = self.backbone.map_shape(target)
+        into, out = (2 * self.tokens(target) * method.rank * n for n in (rows, columns))
+        # x A and the gradient of A; g B^T and the gradient of B.
+        total = 2 * into + 2 * out
+        # A dropped-out input is not that of W, so such an adapter cannot be merged. On its own, it
+        # also forms (x A) B and leads the gradient back to x.
+        if not limit.merged or method.dropout:
+            total += out + (into if something_below else 0)
+        return self.backbone.copies(target) * total
+
+
+def _layer(backbone: Backbone, number: int, length: int, limit: Limit, keys: int = 0) -> _Layer:
     last = number == backbone.layers - 1
-    pooled = limit.first_token and backbone.pooling == "first" and last
-    return _Layer(backbone, length, asking=1 if pooled else length)
+    alone = limit.first_token and backbone.pooling != "mean" and last
+    return _Layer(backbone, length, 1 if alone else length, keys)
 
 
 def forward_flops(
@@ -137,30 +154,21 @@ def training_flops(
     """Operations of one forward and backward pass over texts of these token lengths.
 
     With `known`, the states above the method's frozen layers are at hand; knowing them costs
-    `forward_flops(backbone, lengths, method.frozen_layers(backbone))`, once. A method that trains
-    weights of the body is taken to train all of them. One that is neither this nor LoRA pays
-    gradients of all states and 6 operations a token for each weight of its own.
+    `forward_flops(backbone, lengths, method.frozen_layers(backbone))`, once.
     """
     lengths = list(lengths)
-    frozen = method.frozen_layers(backbone)
-    body = method.trained_parameters(backbone) > method.added_parameters(backbone)
+    frozen, work = method.frozen_layers(backbone), method.work(backbone)
     total = 0 if known else forward_flops(backbone, lengths, frozen, limit)
     for length, texts in Counter(lengths).items():
         for number in range(frozen, backbone.layers):
-            layer = _layer(backbone, number, length, limit)
-            if isinstance(method, LoRA):
-                something_below = number > frozen or not limit.lowest_inputs
-                total += texts * layer.adapted(method, limit, something_below)
-            else:
-                maps = sum(layer.product(target) for target in ATTENTION + FFN)
-                total += texts * ((3 if body else 2) * maps + 6 * layer.attention)
-    if not isinstance(method, LoRA):
-        total += 6 * method.added_parameters(backbone) * sum(lengths)
+            layer = _layer(backbone, number, length + work.tokens, limit, work.keys)
+            below = number > frozen or work.embeddings or not limit.lowest_inputs
+            total += texts * layer.trained(method, limit, below)
     return total
 
 
 def merging_flops(backbone: Backbone, method: LoRA) -> int:
     """Operations of forming W + s A B in every adapted map: once a step, however many tokens."""
-    shapes = [backbone.map_shape(target) for target in method.targets]
+    shapes = [backbone.map_shape(t) for t in method.targets for _ in range(backbone.copies(t))]
     layers = backbone.layers - method.frozen_layers(backbone)
     return layers * sum(2 * method.rank * rows * columns for rows, columns in shapes)

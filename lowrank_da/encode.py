@@ -1,53 +1,155 @@
 """The forward pass of an encoder over packed texts, through the modules that transformers built.
 
-The parameters and their modules are those of transformers' BERT and RoBERTa, changed by a method;
-only the way through them is ours, for three reasons: packed rows need no padding, the pass can
-begin above layers whose states are known (`trunk.py`), and a head that reads first tokens alone
+The parameters and their modules are those of transformers' BERT, RoBERTa and Llama, changed by a
+method; only the way through them is ours, for three reasons: packed rows need no padding, the pass
+can begin above layers whose states are known (`trunk.py`), and a head that reads one token a text
 leaves the last layer with one query a text. Tests hold it against transformers' own forward.
+
+Two kinds of a method's modules act here rather than in place of one of transformers': virtual
+tokens around every text (`encoder.virtual`), and a prefix of keys and values in every layer
+(`encoder.prefix`), see `virtual.py`. No head ever reads a virtual token.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from lowrank_da import anatomy
 from lowrank_da.attention import attend
 from lowrank_da.backbone import Backbone
 from lowrank_da.batches import Batch
-from lowrank_da.packing import Packing
+from lowrank_da.packing import Around, Packing
 
 
-def layers_of(encoder: nn.Module) -> nn.ModuleList:
-    """The encoder's layers, from the lowest up."""
-    layers: nn.ModuleList = encoder.get_submodule("encoder.layer")  # type: ignore[assignment]
-    return layers
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """The tokens on their way through the layers."""
+
+    packing: Packing
+    """Of all tokens, virtual ones among them."""
+    around: Around | None
+    """How the real tokens lie between virtual ones, where there are any."""
+    positions: Tensor
+    """(tokens,) place of each token in its text, a prefix counted."""
+    rotary: tuple[Tensor, Tensor] | None = None
+    """A decoder's cosines and sines, (tokens, width of a head) each."""
+
+    def asking(self, pooling: str) -> Tensor:
+        """(texts,) the row of the one token of each text that the head reads."""
+        if self.around is None:
+            return self.packing.first if pooling == "first" else self.packing.last
+        both = (self.around.before, self.around.behind)
+        left, right = (len(places) // self.packing.texts for places in both)
+        return self.packing.first + left if pooling == "first" else self.packing.last - right
 
 
-def embed(encoder: nn.Module, backbone: Backbone, batch: Batch) -> Tensor:
-    """(tokens, width) states that enter the lowest layer."""
-    embeddings = encoder.get_submodule("embeddings")
-    positions = batch.positions + backbone.first_position
-    states: Tensor = embeddings(
-        input_ids=batch.tokens.unsqueeze(0), position_ids=positions.unsqueeze(0)
+def embed(encoder: nn.Module, backbone: Backbone, batch: Batch) -> tuple[Tensor, _Row]:
+    """(tokens, width) states that enter the lowest layer, and how they lie."""
+    packing, positions, around = batch.packing, batch.positions, None
+    words = anatomy.words(encoder)(batch.tokens)
+    virtual = getattr(encoder, "virtual", None)
+    if virtual is not None:
+        left, right = virtual()
+        around = packing.around(len(left), len(right))
+        words, packing = around.row(words, left, right), around.packing
+        positions = packing.positions()
+    row = _row(encoder, backbone, words, packing, around, positions)
+    if backbone.decoder:
+        return words, row
+    states: Tensor = anatomy.embeddings(encoder)(
+        inputs_embeds=words.unsqueeze(0),
+        position_ids=(row.positions + backbone.first_position).unsqueeze(0),
     )
-    return states.squeeze(0)
+    return states.squeeze(0), row
 
 
-def through(layer: Any, states: Tensor, packing: Packing, first_only: bool) -> Tensor:
-    """One layer: (tokens, width) states, or (texts, width) of the first tokens alone."""
+def _row(
+    encoder: nn.Module,
+    backbone: Backbone,
+    states: Tensor,
+    packing: Packing,
+    around: Around | None,
+    positions: Tensor,
+) -> _Row:
+    prefix: Any = getattr(encoder, "prefix", None)
+    if prefix is not None:
+        positions = positions + prefix.tokens
+    if not backbone.decoder:
+        return _Row(packing, around, positions)
+    cos, sin = encoder.rotary_emb(states, positions.unsqueeze(0))  # type: ignore[operator]
+    return _Row(packing, around, positions, (cos[0], sin[0]))
+
+
+def _encoder_layer(
+    layer: Any, states: Tensor, row: _Row, asking: Tensor | None, prefix: Any
+) -> Tensor:
+    """A layer of BERT or RoBERTa: the norms come after."""
     own = layer.attention.self
-    # Which tokens ask: with `first_only` one a text, while all are looked at.
-    asking, queries = (states[packing.first], packing.firsts()) if first_only else (states, packing)
-    mixed = attend(
-        own.query(asking),
-        own.key(states),
-        own.value(states),
-        queries,
-        packing,
-        own.num_attention_heads,
-        own.dropout.p if layer.training else 0.0,
-    )
-    attended = layer.attention.output(mixed, asking)
+    rows, queries = (states, row.packing) if asking is None else _alone(states, asking, row)
+    k, v, keys = _behind_prefix(own.key(states), own.value(states), row.packing, prefix)
+    dropout = own.dropout.p if layer.training else 0.0
+    mixed = attend(own.query(rows), k, v, queries, keys, own.num_attention_heads, dropout)
+    attended = layer.attention.output(mixed, rows)
     out: Tensor = layer.output(layer.intermediate(attended), attended)
+    return out
+
+
+def _decoder_layer(
+    layer: Any, states: Tensor, row: _Row, asking: Tensor | None, prefix: Any
+) -> Tensor:
+    """A layer of Llama: the norms come before, and a token looks back only."""
+    own, normed = layer.self_attn, layer.input_layernorm(states)
+    rows, queries = (states, row.packing) if asking is None else _alone(states, asking, row)
+    asked = normed if asking is None else normed[asking]
+    q, k, v = own.q_proj(asked), own.k_proj(normed), own.v_proj(normed)
+    assert row.rotary is not None
+    places = row.rotary if asking is None else tuple(part[asking] for part in row.rotary)
+    q, k = _turned(q, places, own.head_dim), _turned(k, row.rotary, own.head_dim)
+    k, v, keys = _behind_prefix(k, v, row.packing, prefix)
+    if own.num_key_value_groups > 1:
+        k, v = (
+            _heads(part, own.head_dim).repeat_interleave(own.num_key_value_groups, dim=1).flatten(1)
+            for part in (k, v)
+        )
+    dropout = own.attention_dropout if layer.training else 0.0
+    heads = q.shape[1] // own.head_dim
+    # The last token of a text, where it asks alone, sees all of the text anyway.
+    mixed = attend(q, k, v, queries, keys, heads, dropout, causal=asking is None)
+    attended = rows + own.o_proj(mixed)
+    out: Tensor = attended + layer.mlp(layer.post_attention_layernorm(attended))
+    return out
+
+
+def _alone(states: Tensor, asking: Tensor, row: _Row) -> tuple[Tensor, Packing]:
+    """The states of the tokens that ask, one a text, and their packing."""
+    return states[asking], row.packing.singles()
+
+
+def _behind_prefix(
+    k: Tensor, v: Tensor, packing: Packing, prefix: Any
+) -> tuple[Tensor, Tensor, Packing]:
+    """Each text's keys and values, behind the layer's prefix of trained ones if there is one."""
+    if prefix is None:
+        return k, v, packing
+    keys, values = prefix
+    around = packing.around(len(keys), 0)
+    nothing = keys[:0]
+    return around.row(k, keys, nothing), around.row(v, values, nothing), around.packing
+
+
+def _heads(x: Tensor, width: int) -> Tensor:
+    """(tokens, heads, width of a head)."""
+    return x.view(len(x), -1, width)
+
+
+def _turned(x: Tensor, rotary: tuple[Tensor, ...], head: int) -> Tensor:
+    """Queries or keys with their places turned into them, head by head."""
+    cos, sin = rotary
+    heads = _heads(x, head)
+    turned, _ = apply_rotary_pos_emb(heads, heads, cos, sin, unsqueeze_dim=1)
+    out: Tensor = turned.flatten(1).to(x.dtype)
     return out
 
 
@@ -56,15 +158,36 @@ def encode(
 ) -> tuple[Tensor, Packing]:
     """The states above the layer number `stop` (None: above the last), and how they are packed.
 
-    A batch with states of its own (see `Batch.states`) enters above the layers they come from. Of
-    the last layer only what the backbone's pooling reads is computed: with `first`, one state a
-    text.
+    A batch with states of its own (see `Batch.states`) enters above the layers they come from;
+    known above all layers, they are one a text, pooled. Of the last layer only what the backbone's
+    pooling reads is computed: one state a text, unless it is the mean.
     """
-    states = embed(encoder, backbone, batch) if batch.states is None else batch.states
-    layers = layers_of(encoder)
-    for number in range(batch.layers_done, len(layers) if stop is None else stop):
-        pooled = backbone.pooling == "first" and number == len(layers) - 1
-        states = through(layers[number], states, batch.packing, first_only=pooled)
-        if pooled:
-            return states, batch.packing.firsts()
-    return states, batch.packing
+    layers = anatomy.layers(encoder)
+    end = len(layers) if stop is None else stop
+    if batch.states is not None and batch.layers_done == len(layers):
+        return batch.states, batch.packing.singles()
+    if batch.states is None:
+        states, row = embed(encoder, backbone, batch)
+    else:
+        states = batch.states
+        row = _row(encoder, backbone, states, batch.packing, None, batch.positions)
+    through = _decoder_layer if backbone.decoder else _encoder_layer
+    prefix = getattr(encoder, "prefix", None)
+    for number in range(batch.layers_done, end):
+        alone = backbone.pooling != "mean" and number == len(layers) - 1
+        asking = row.asking(backbone.pooling) if alone else None
+        own = None if prefix is None else prefix(number)
+        states = through(layers[number], states, row, asking, own)
+        if alone:
+            return _finished(encoder, backbone, states), batch.packing.singles()
+    if end == len(layers):
+        states = _finished(encoder, backbone, states)
+    return (states if row.around is None else states[row.around.real]), batch.packing
+
+
+def _finished(encoder: nn.Module, backbone: Backbone, states: Tensor) -> Tensor:
+    """The states above the last layer: a decoder has one more norm there."""
+    if not backbone.decoder:
+        return states
+    normed: Tensor = encoder.norm(states)  # type: ignore[operator]
+    return normed

@@ -95,6 +95,8 @@ class Experiment:
     """Dropout on attention weights; above 0 a card leaves its variable-length kernel."""
     class_weights: bool = False
     """Weigh the loss by n / (K n_c)."""
+    head_from: "Experiment | None" = None
+    """Trained first under the same seed: its best head is where this one's starts (LP-FT)."""
 
     def __post_init__(self) -> None:
         corpus = self.setting.corpus
@@ -106,6 +108,15 @@ class Experiment:
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"learning_rate={self.learning_rate} must be above 0")
         self.method.frozen_layers(self.setting.backbone)  # raises where the backbone is too low
+        virtual, room = self.method.virtual_tokens, self.setting.backbone.max_tokens
+        if self.setting.max_tokens + virtual > room:
+            raise UserError(
+                f"max_tokens={self.setting.max_tokens}: {self.method.name} takes up {virtual} more,"
+                f" and {self.setting.backbone.name} takes {room}; cut to {room - virtual}"
+            )
+        before = self.head_from
+        if before and (before.setting, before.classes) != (self.setting, self.classes):
+            raise UserError("head_from is of another setting or other classes; its head cannot fit")
         if self.batch_tokens < 1:
             raise UserError(f"batch_tokens={self.batch_tokens} must be at least 1")
         for name in ("warmup", "hidden_dropout", "attention_dropout"):

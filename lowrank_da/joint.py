@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from lowrank_da import anatomy
 from lowrank_da.batches import Batch, join
 from lowrank_da.classifier import Classifier, clip
 from lowrank_da.encode import encode
@@ -91,8 +92,8 @@ class Joint(pl.LightningModule):
     def __init__(self, members: Sequence[Classifier]) -> None:
         """Store what is frozen once for all members.
 
-        Raises `UserError` when they differ in backbone, train their embeddings, or draw dropout
-        masks: drawn together they would not be those of a member trained alone.
+        Raises `UserError` when they differ in backbone, train their embeddings or virtual tokens,
+        or draw dropout masks: drawn together they would not be those of a member trained alone.
         """
         super().__init__()
         backbones = {member.experiment.setting.backbone for member in members}
@@ -102,7 +103,9 @@ class Joint(pl.LightningModule):
         (self.backbone,) = backbones
         if any(_drops(module) for member in members for module in member.modules()):
             raise UserError("a joint training draws no dropout; set it to 0 or train them apart")
-        embeddings = [member.encoder.get_submodule("embeddings") for member in members]
+        if any(member.experiment.method.virtual_tokens for member in members):
+            raise UserError("a joint training has no virtual tokens; train them apart")
+        embeddings = [anatomy.embeddings(member.encoder) for member in members]
         if any(p.requires_grad for part in embeddings for p in part.parameters()):
             raise UserError("a joint training shares the embeddings; train them apart")
         self.members = nn.ModuleList(members)
@@ -142,7 +145,7 @@ class Joint(pl.LightningModule):
                 logits.append(None)
             else:
                 pooled = len(own) == part.packing.texts
-                logits.append(member.head(own, part.packing.firsts() if pooled else part.packing))
+                logits.append(member.head(own, part.packing.singles() if pooled else part.packing))
         return logits
 
     def transfer_batch_to_device(
@@ -172,7 +175,7 @@ class Joint(pl.LightningModule):
         ends = list(accumulate(len(member.groups()) for member in self.classifiers))
         for member, end in zip(self.classifiers, ends, strict=True):
             for group in groups[end - len(member.groups()) : end]:
-                group["lr"] = member.learning_rate(member.step)
+                group["lr"] = member.learning_rate(member.step) * group["factor"]
 
     def training_step(self, batch: JointBatch, batch_idx: int) -> dict[str, Any]:
         """The members' losses, and their sum: its gradient holds each member's own."""

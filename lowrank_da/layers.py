@@ -26,7 +26,7 @@ def _merge(weight: Tensor, lora_a: Tensor, lora_b: Tensor, scale: float) -> Tens
 
 
 class _MergedLinear(torch.autograd.Function):
-    """`x (W + s A B) + b`, with gradients for `x`, `A` and `B` only."""
+    """`x (W + s A B) + b`, with gradients for all but `W`."""
 
     @staticmethod
     def forward(
@@ -57,7 +57,7 @@ class _MergedLinear(torch.autograd.Function):
         return (
             grad_x,
             None,
-            None,
+            grad_rows.sum(dim=0, dtype=stored) if ctx.needs_input_grad[2] else None,
             grad_a.to(stored).mul_(ctx.scale),
             grad_b.to(stored).mul_(ctx.scale),
             None,
@@ -67,10 +67,20 @@ class _MergedLinear(torch.autograd.Function):
 class LoRALinear(nn.Module):
     """A frozen linear map with a trained low-rank update.
 
-    `lora_A` is (rank, in), `lora_B` is (out, rank); the product is scaled by `scale`.
+    `lora_A` is (rank, in), `lora_B` is (out, rank); the product is scaled by `scale`. With
+    `decomposed` (DoRA, Liu et al. 2024, arXiv:2402.09353) the length of each output's column of the
+    updated map is a parameter of its own, `magnitude` (out,).
     """
 
-    def __init__(self, base: nn.Linear, rank: int, scale: float, dropout: float, start: str):
+    def __init__(
+        self,
+        base: nn.Linear,
+        rank: int,
+        scale: float,
+        dropout: float,
+        start: str,
+        decomposed: bool = False,
+    ):
         super().__init__()
         self.weight, self.bias = base.weight, base.bias
         self.scale, self.dropout = scale, dropout
@@ -80,20 +90,57 @@ class LoRALinear(nn.Module):
             nn.init.normal_(self.lora_A, std=1 / rank)
         else:
             nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        self.magnitude: nn.Parameter | None = None
+        if decomposed:
+            self.magnitude = nn.Parameter(base.weight.detach().norm(dim=1))
 
     def merged(self) -> Float[Tensor, "out in"]:
         """The one matrix that acts like the frozen map and its update together."""
-        return _merge(self.weight, self.lora_A, self.lora_B, self.scale)
+        merged = _merge(self.weight, self.lora_A, self.lora_B, self.scale)
+        if self.magnitude is None:
+            return merged
+        # As in the paper (section 4.3) the length is a constant to the gradient.
+        share: Tensor = self.magnitude / merged.detach().norm(dim=1)
+        return share.unsqueeze(1) * merged
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """`x (W + sAB) + b`; with dropout in training, `xW + b + s drop(x)AB`."""
+        """`x (W + sAB) + b`; with dropout in training, `xW + b + s drop(x)AB`.
+
+        With `decomposed`, each column of `W + sAB` is scaled to its trained length.
+        """
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         if self.dropout and self.training:
             dropped = functional.dropout(x, self.dropout)
             update = functional.linear(functional.linear(dropped, self.lora_A), self.lora_B)
-            return functional.linear(x, self.weight, self.bias) + self.scale * update
-        out: Tensor = _MergedLinear.apply(  # type: ignore[no-untyped-call]
+            if self.magnitude is None:
+                return functional.linear(x, self.weight, self.bias) + self.scale * update
+            merged = _merge(self.weight, self.lora_A, self.lora_B, self.scale).detach()
+            both = functional.linear(x, self.weight) + self.scale * update
+            out: Tensor = self.magnitude / merged.norm(dim=1) * both
+            return out if self.bias is None else out + self.bias
+        if self.magnitude is not None:
+            return functional.linear(x, self.merged(), self.bias)
+        merged_out: Tensor = _MergedLinear.apply(  # type: ignore[no-untyped-call]
             x, self.weight, self.bias, self.lora_A, self.lora_B, self.scale
         )
+        return merged_out
+
+
+class Adapted(nn.Module):
+    """A frozen linear map with a trained bottleneck behind it (see `methods/adapter.py`)."""
+
+    def __init__(self, base: nn.Module, width: int, bottleneck: int) -> None:
+        """`width` numbers come out of `base`; `up` starts so small that nearly all of x passes."""
+        super().__init__()
+        self.base = base
+        self.down, self.up = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
+        for linear in (self.down, self.up):
+            nn.init.trunc_normal_(linear.weight, std=1e-2, a=-2e-2, b=2e-2)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch width"]:
+        """`y + up(GELU(down(y)))` of the map's output y."""
+        y = self.base(x)
+        out: Tensor = y + self.up(functional.gelu(self.down(y)))
         return out

@@ -6,7 +6,7 @@ is laid out as a rectangle (texts x longest) for attention alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ class Packing:
     texts: int
     longest: int
     """Tokens of the longest text."""
+    tokens: int
+    """Of all texts together."""
 
     @classmethod
     def of(cls, lengths: Sequence[int]) -> "Packing":
@@ -43,12 +45,13 @@ class Packing:
         if sizes.min() < longest:
             shift = np.arange(len(sizes)) * longest - ends[:-1]
             cells = torch.from_numpy(np.arange(ends[-1]) + np.repeat(shift, sizes))
-        return cls(torch.from_numpy(ends.astype(np.int32)), cells, len(sizes), longest)
+        offsets = torch.from_numpy(ends.astype(np.int32))
+        return cls(offsets, cells, len(sizes), longest, int(ends[-1]))
 
     def to(self, device: torch.device) -> "Packing":
         """The same on `device`."""
         cells = None if self.cells is None else sent(self.cells, device)
-        return Packing(sent(self.offsets, device), cells, self.texts, self.longest)
+        return replace(self, offsets=sent(self.offsets, device), cells=cells)
 
     @property
     def lengths(self) -> Tensor:
@@ -60,10 +63,43 @@ class Packing:
         """(texts,) where each text's first token lies in the row."""
         return self.offsets[:-1]
 
-    def firsts(self) -> "Packing":
-        """The packing of the texts' first tokens alone."""
+    @property
+    def last(self) -> Tensor:
+        """(texts,) where each text's last token lies in the row."""
+        return self.offsets[1:] - 1
+
+    def singles(self) -> "Packing":
+        """The packing of as many texts of one token each."""
         ends = torch.arange(self.texts + 1, dtype=torch.int32, device=self.offsets.device)
-        return Packing(ends, None, self.texts, 1)
+        return Packing(ends, None, self.texts, 1, self.texts)
+
+    def positions(self) -> Tensor:
+        """(tokens,) the place of each token in its text, from 0."""
+        tokens = torch.arange(self.tokens, device=self.offsets.device)
+        return tokens - self._of_each(self.first)
+
+    def _of_each(self, by_text: Tensor) -> Tensor:
+        """(tokens,) each text's number, once for each of its tokens."""
+        return by_text.long().repeat_interleave(self.lengths, output_size=self.tokens)
+
+    def around(self, left: int, right: int) -> "Around":
+        """The texts with so many virtual tokens before and behind each."""
+        device = self.offsets.device
+        numbers = torch.arange(self.texts + 1, dtype=torch.int32, device=device)
+        longer = Packing(
+            self.offsets + numbers * (left + right),
+            self.cells,
+            self.texts,
+            self.longest + left + right,
+            self.tokens + self.texts * (left + right),
+        )
+        if self.cells is not None:
+            cells = longer.positions() + longer._of_each(numbers[:-1]) * longer.longest
+            longer = replace(longer, cells=cells)
+        real = self.positions() + self._of_each(longer.first) + left
+        before = longer.first.unsqueeze(1) + torch.arange(left, device=device)
+        behind = longer.offsets[1:].unsqueeze(1) - right + torch.arange(right, device=device)
+        return Around(longer, real, before.flatten(), behind.flatten())
 
     def rectangle(self, row: Float[Tensor, "tokens width"]) -> Float[Tensor, "texts longest width"]:
         """The row as a rectangle, filled up with zeros."""
@@ -84,3 +120,32 @@ class Packing:
             return None
         places = torch.arange(self.longest, device=self.offsets.device)
         return places < self.lengths.unsqueeze(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Around:
+    """Texts between virtual tokens, as `Packing.around` lays them out."""
+
+    packing: Packing
+    """Of all tokens, virtual ones among them."""
+    real: Tensor
+    """(real tokens,) where each real token lies in the longer row."""
+    before: Tensor
+    behind: Tensor
+    """(texts * virtual tokens,) where the virtual ones lie, text after text."""
+
+    def row(
+        self,
+        real: Float[Tensor, "tokens width"],
+        left: Float[Tensor, "left width"],
+        right: Float[Tensor, "right width"],
+    ) -> Float[Tensor, "more width"]:
+        """The longer row: every text of `real` between the same `left` and `right`."""
+        texts = self.packing.texts
+        empty = real.new_empty(self.packing.tokens, real.shape[-1])
+        row = empty.index_copy(0, self.real, real)
+        if len(left):
+            row = row.index_copy(0, self.before, left.to(real.dtype).repeat(texts, 1))
+        if len(right):
+            row = row.index_copy(0, self.behind, right.to(real.dtype).repeat(texts, 1))
+        return row

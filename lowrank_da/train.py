@@ -38,6 +38,8 @@ from lowrank_da.run import Predictions, Run, finished, record_path, score
 DEVICES = ("auto", "cpu", "cuda")
 SEEDS = 2**31
 """Seeds are smaller than this."""
+HEAD = "head"
+"""The ending of the name of a training that another one starts from."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,10 @@ class Prepared:
         part = None if known is None else known.of(own)
         return Batches(ids, labels, budget=experiment.batch_tokens, known=part)
 
-    def all_texts(self, role: str, experiment: Experiment) -> Batches:
+    def all_texts(self, role: str, experiment: Experiment, known: Known | None = None) -> Batches:
         """The batches of every text of a role, whatever its class; the class numbers are 0."""
         ids = self.ids[role]
-        return Batches(ids, [0] * len(ids), budget=experiment.batch_tokens)
+        return Batches(ids, [0] * len(ids), budget=experiment.batch_tokens, known=known)
 
 
 @cache
@@ -185,12 +187,27 @@ class _Member:
         self.steps = sum(len(batches.plan(cell.seed, epoch)) for epoch in epochs)
         weights = _loss_weights(self.experiment, self.data.splits)
         self.classifier = Classifier(self.experiment, cell.seed, self.steps, weights)
+        backbone = self.experiment.setting.backbone
+        method = self.experiment.method
+        method.look(self.classifier.encoder, backbone, batches.epoch(cell.seed), cell.seed)
         self.classifier.fit_to(machine.dtype)
         # Dropout would make the frozen layers' states differ from step to step.
         still = not self.experiment.hidden_dropout and not self.experiment.attention_dropout
-        frozen = self.experiment.method.frozen_layers(self.experiment.setting.backbone)
+        frozen = method.frozen_layers(backbone)
         self.known_layers = frozen if cached_trunk and still else 0
         self.trunk_seconds, self.trunk_flops = 0.0, 0
+        self.head_seconds = 0.0
+
+    def start_at(self, head: Run, folder: Path) -> None:
+        """Start from the head that was trained before; `UserError` when its weights are gone."""
+        path = head.path(folder).with_suffix(".safetensors")
+        if not path.is_file():
+            raise UserError(f"{path} is missing; delete {head.path(folder)} to train it again")
+        weights = safetensors.torch.load_file(path)
+        own = {n.removeprefix("head."): w for n, w in weights.items() if n.startswith("head.")}
+        self.classifier.head.load_state_dict(own)
+        spent = (head.measured[part] for part in ("head_seconds", "trunk_seconds", "train_seconds"))
+        self.head_seconds = float(sum(spent))
 
     def known(self, role: str) -> Known | None:
         """What the batches of a role that is read in every pass start from, if it is known."""
@@ -217,7 +234,10 @@ class _Member:
 
     def predict(self, trainer: pl.Trainer, role: str) -> Predictions:
         """Probabilities of every text of a role, also of those whose class it never saw."""
-        texts = self.data.all_texts(role, self.experiment)
+        # Of all layers, what is known is small enough to be kept for texts that are read once.
+        every = self.known_layers == self.experiment.setting.backbone.layers
+        known = self.known(role) if every else None
+        texts = self.data.all_texts(role, self.experiment, known)
         outputs = trainer.predict(self.classifier, _Once(texts))
         index = torch.cat([i for i, _ in outputs]).numpy()  # type: ignore[union-attr]
         rows = torch.cat([p for _, p in outputs]).float().numpy()  # type: ignore[union-attr]
@@ -247,9 +267,29 @@ def run(
     """
     due = [cell for cell in cells if not _finished(cell, folder)]
     for group in [due] if jointly and due else [[cell] for cell in due]:
+        heads = run(
+            [_head_of(cell) for cell in group if cell.experiment.head_from],
+            folder,
+            root,
+            machine,
+            resume_seconds=resume_seconds,
+            cached_trunk=cached_trunk,
+            trunks=trunks,
+        )
         members = [_Member(cell, machine, cached_trunk, trunks) for cell in group]
+        started = [member for member in members if member.experiment.head_from]
+        for member, head in zip(started, heads, strict=True):
+            member.start_at(head, folder)
         _train(members, folder, root, machine, resume_seconds)
     return [run for run in (_finished(cell, folder) for cell in cells) if run is not None]
+
+
+def _head_of(cell: Cell) -> Cell:
+    """The training whose head the cell starts from; it is judged on *select* alone."""
+    before = cell.experiment.head_from
+    assert before is not None
+    name = f"{cell.name}.{HEAD}"
+    return Cell(cell.study, cell.setting, name, before, cell.seed, select_only=True)
 
 
 def _finished(cell: Cell, folder: Path) -> Run | None:
@@ -396,6 +436,7 @@ def _measured(member: _Member, ledger: Ledger, journal: Journal) -> dict[str, fl
         "trained_jointly": len(journal.ledgers),
         "trunk_seconds": member.trunk_seconds,
         "trunk_flops": member.trunk_flops,
+        "head_seconds": member.head_seconds,
     }
 
 

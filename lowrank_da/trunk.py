@@ -5,6 +5,8 @@ lowest adapted layer depends on text, weights, length and precision alone. It is
 `trunks/` in the cache, under a name that hashes all four, and read memory-mapped, or from the
 card's memory where it fits, by every epoch, seed, binary model and trial on the same texts. The
 folder may be deleted while nothing trains: it is made again when needed.
+
+Where nothing of the encoder trains at all, what is kept is what the head reads: a vector a text.
 """
 
 import hashlib
@@ -19,12 +21,14 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from lowrank_da import anatomy
 from lowrank_da.backbone import Backbone
 from lowrank_da.batches import Batches, Known
 from lowrank_da.corpus import cache_home
-from lowrank_da.encode import encode, layers_of
+from lowrank_da.encode import encode
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
+from lowrank_da.head import pool
 
 ENCODING = 1
 """To be raised when `encode.py` or `attention.py` computes other numbers: old ones stay unread."""
@@ -50,25 +54,28 @@ def known(
     """The states of the texts `ids` above the lowest `layers` layers of `encoder`, on `device`.
 
     They are of type `dtype`, computed in batches of at most `budget` tokens unless they lie in
-    `folder` (by default `trunks` in the cache) already. Raises `UserError` where the disk is too
-    small for them.
+    `folder` (by default `trunks` in the cache) already. Above all layers they are pooled, one
+    float32 vector a text. Raises `UserError` where the disk is too small for them.
     """
+    pooled = layers == backbone.layers
+    kept = torch.float32 if pooled else dtype
     batches = Batches(ids, [0] * len(ids), budget=budget)
     plan = batches.plan()
     # Longest first, whatever the budget: the file of one budget serves every other.
     order = [text for texts in plan for text in texts]
-    ends = np.cumsum(batches.lengths[order])
+    rows = np.ones_like(batches.lengths) if pooled else batches.lengths
+    ends = np.cumsum(rows[order])
     starts = np.empty(len(order), dtype=np.int64)
-    starts[order] = ends - batches.lengths[order]
+    starts[order] = ends - rows[order]
     shape = (int(ends[-1]), backbone.width)
 
     folder = cache_home() / "trunks" if folder is None else folder
     path = folder / f"{_key(encoder, backbone, ids, layers, device, dtype)}.states"
-    size = shape[0] * shape[1] * dtype.itemsize
+    size = shape[0] * shape[1] * kept.itemsize
     computed = not path.is_file() or path.stat().st_size != size
     if computed:
         _refuse_small_disk(path, size)
-        print(f"computing {layers} frozen layers once: {size / 1e9:.2f} GB in {path}", file=stderr)
+        print(f"computing {layers} frozen layers once: {size / 1e6:.1f} MB in {path}", file=stderr)
         training = encoder.training
         encoder.eval()
         with (
@@ -78,17 +85,20 @@ def known(
             torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
         ):
             for texts in plan:
-                states, _ = encode(encoder, backbone, batches.batch(texts).to(device), layers)
-                file.write(states.to("cpu", dtype).contiguous().view(torch.uint8).numpy().data)
+                batch = batches.batch(texts).to(device)
+                states, packing = encode(encoder, backbone, batch, layers)
+                if pooled:
+                    states = pool(states, packing, backbone.pooling)
+                file.write(states.to("cpu", kept).contiguous().view(torch.uint8).numpy().data)
         encoder.train(training)
     on_card = _on_card.get((str(path), str(device)))
     if on_card is not None:
-        return Known(layers, on_card, tuple(starts.tolist()), computed)
-    table = torch.from_file(str(path), shared=False, size=shape[0] * shape[1], dtype=dtype)
+        return Known(layers, on_card, tuple(starts.tolist()), pooled, computed)
+    table = torch.from_file(str(path), shared=False, size=shape[0] * shape[1], dtype=kept)
     table = table.view(shape)
     if device.type == "cuda" and size < SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]:
         table = _on_card[(str(path), str(device))] = table.to(device)
-    return Known(layers, table, tuple(starts.tolist()), computed)
+    return Known(layers, table, tuple(starts.tolist()), pooled, computed)
 
 
 def _key(
@@ -103,7 +113,10 @@ def _key(
     versions = f"{ENCODING} {torch.__version__} {transformers.__version__}"
     arithmetic = f"{versions} {device.type} {dtype} {layers} {backbone.config().to_json_string()}"
     digest = hashlib.sha256(arithmetic.encode())
-    parts = [encoder.get_submodule("embeddings"), *layers_of(encoder)[:layers]]
+    parts = [anatomy.embeddings(encoder), *anatomy.layers(encoder)[:layers]]
+    if layers == backbone.layers:
+        parts = [encoder]
+        digest.update(backbone.pooling.encode())
     for weight in (w for part in parts for w in part.state_dict().values()):
         digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     for text in ids:

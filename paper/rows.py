@@ -57,8 +57,16 @@ def published_rows(records: Records, table: Sequence[Sequence[Any]]) -> list[Seq
 
 
 def mean_seconds(runs: Sequence[Run]) -> float | None:
-    """Mean training seconds over seeds; None without runs or where one has no time."""
-    times = [run.measured["train_seconds"] for run in runs if "train_seconds" in run.measured]
+    """Mean training seconds over seeds; None without runs or where one has no time.
+
+    What was computed once for frozen layers counts, and so does a head that was trained before.
+    """
+    parts = ("train_seconds", "trunk_seconds", "head_seconds")
+    times = [
+        sum(run.measured.get(part, 0.0) for part in parts)
+        for run in runs
+        if "train_seconds" in run.measured
+    ]
     return sum(times) / len(times) if times and len(times) == len(runs) else None
 
 

@@ -151,7 +151,7 @@ def test_gradients_of_another_mask_are_noticed(monkeypatch: pytest.MonkeyPatch) 
 def check(lengths: tuple[int, ...], first_only: bool) -> None:
     """Attention on a packed row is that on each text alone."""
     keys = Packing.of(lengths)
-    queries = keys.firsts() if first_only else keys
+    queries = keys.singles() if first_only else keys
     asked = len(lengths) if first_only else None
     ours, theirs = (factors(sum(lengths), queries=asked) for _ in range(2))
     found = attention.attend(*ours, queries, keys, HEADS)
@@ -214,7 +214,7 @@ def test_products_are_what_runs_on_a_processor(monkeypatch: pytest.MonkeyPatch) 
 def test_a_cards_kernels_agree_too(lengths: tuple[int, ...], first_only: bool) -> None:
     card = torch.device("cuda")
     keys = Packing.of(lengths)
-    queries = keys.firsts() if first_only else keys
+    queries = keys.singles() if first_only else keys
     asked = len(lengths) if first_only else None
     # Rounded to bf16 beforehand, so that all compute with equal numbers.
     rounded = [x.detach().bfloat16() for x in factors(sum(lengths), queries=asked)]

@@ -14,6 +14,7 @@ from tiny_models import BACKBONES, TINY_BERT, texts
 from tokenizers import Tokenizer
 from torch import nn
 
+from lowrank_da.anatomy import linear_maps
 from lowrank_da.backbone import (
     ATTENTION,
     DISTILROBERTA,
@@ -22,7 +23,6 @@ from lowrank_da.backbone import (
     TINY,
     Backbone,
     backbone,
-    linear_maps,
 )
 from lowrank_da.batches import pack
 from lowrank_da.corpus import CACHE_VARIABLE

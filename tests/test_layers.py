@@ -213,7 +213,7 @@ def test_at_the_start_the_function_is_unchanged_and_only_b_has_a_gradient(
     backbone = BACKBONES[family]
     tokens, mask = padded(backbone)
     plain, adapted = (backbone.load().double().eval() for _ in range(2))
-    LoRA(rank=3, start=start).attach(adapted)
+    LoRA(rank=3, start=start).attach(adapted, backbone)
     before = plain(input_ids=tokens, attention_mask=mask).last_hidden_state
     after = adapted(input_ids=tokens, attention_mask=mask).last_hidden_state
     torch.testing.assert_close(after, before, rtol=1e-12, atol=1e-12)

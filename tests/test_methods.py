@@ -78,7 +78,7 @@ def test_closed_forms_count_the_parameters(
 ) -> None:
     backbone, model = described
     assert sum(p.numel() for p in model.parameters()) == backbone.body_parameters
-    how.attach(model)
+    how.attach(model, backbone)
     every = list(model.parameters())
     added = sum(p.numel() for p in every) - backbone.body_parameters
     assert added == how.added_parameters(backbone)
@@ -89,9 +89,9 @@ def test_closed_forms_count_the_parameters(
 def test_lora_trains_its_factors_and_full_all(backbone: Backbone) -> None:
     model = backbone.load()
     before = {name for name, _ in model.named_parameters()}
-    Full().attach(model)
+    Full().attach(model, backbone)
     assert {name for name, p in model.named_parameters() if p.requires_grad} == before
-    LoRA(targets=("key", "ffn_in")).attach(model)
+    LoRA(targets=("key", "ffn_in")).attach(model, backbone)
     maps = ("attention.self.key", "intermediate.dense")
     assert {name for name, p in model.named_parameters() if p.requires_grad} == {
         f"encoder.layer.{n}.{one}.lora_{factor}"
@@ -139,7 +139,7 @@ def test_only_the_top_layers_hold_adapters(backbone: Backbone, top: int | None) 
     deeper = replace(backbone, layers=3)
     how = LoRA(rank=2, targets=("key", "ffn_in"), top_layers=top)
     model = deeper.load()
-    how.attach(model)
+    how.attach(model, deeper)
     first = 3 - (top or 3)
     assert how.frozen_layers(deeper) == first
     assert set(lora_layers(model)) == {

@@ -87,7 +87,7 @@ def test_first_tokens(lengths: list[int]) -> None:
     row = torch.cat(parts(lengths))
     firsts = torch.stack([part[0] for part in parts(lengths)])
     assert torch.equal(row[packing.first], firsts)
-    alone = packing.firsts()
+    alone = packing.singles()
     check(alone, [1] * len(lengths))
     assert alone.lengths.tolist() == [1] * len(lengths)
     assert torch.equal(alone.rectangle(firsts), firsts.unsqueeze(1))

@@ -35,7 +35,7 @@ def encoder(
     model = backbone.load().to(dtype)
     if method is not None:
         torch.manual_seed(1)
-        method.attach(model)
+        method.attach(model, backbone)
         move_from_start(model)
     return model.eval()
 

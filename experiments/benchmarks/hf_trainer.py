@@ -37,7 +37,8 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from lowrank_da import metrics
-from lowrank_da.backbone import Backbone, linear_maps
+from lowrank_da.anatomy import linear_maps
+from lowrank_da.backbone import Backbone
 from lowrank_da.corpus import SELECT, TRAIN
 from lowrank_da.experiment import Experiment
 from lowrank_da.methods.full import Full

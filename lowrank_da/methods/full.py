@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lowrank_da.backbone import Backbone
-from lowrank_da.method import Method
+from lowrank_da.backbone import ATTENTION, FFN, Backbone
+from lowrank_da.method import Method, Work
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 class Full(Method):
     """Train all of the encoder, embeddings included."""
 
-    def attach(self, encoder: "nn.Module") -> None:
+    rates = (2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4)
+
+    def change(self, encoder: "nn.Module", backbone: Backbone) -> None:
         """Let every parameter require a gradient."""
         encoder.requires_grad_(True)
 
@@ -25,3 +27,6 @@ class Full(Method):
     def trained_parameters(self, backbone: Backbone) -> int:
         """The whole body."""
         return backbone.body_parameters
+
+    def work(self, backbone: Backbone) -> Work:
+        return Work(embeddings=True, weights=True, touched=frozenset(ATTENTION + FFN))

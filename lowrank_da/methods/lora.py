@@ -17,12 +17,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lowrank_da.backbone import ATTENTION, FFN, Backbone, Map, linear_maps
+from lowrank_da.backbone import ATTENTION, FFN, Backbone, Map
 from lowrank_da.errors import UserError
-from lowrank_da.method import Method
+from lowrank_da.method import Method, Work
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import nn
+
+    from lowrank_da.batches import Batch
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,15 @@ class LoRA(Method):
     """On the adapter's input, in training."""
     rank_stabilised: bool = False
     """Scale by alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023)."""
-    start: Literal["gaussian", "kaiming"] = "kaiming"
-    """A ~ N(0, 1/rank^2) as the thesis and peft's `gaussian`, or uniform as peft's default."""
+    start: Literal["gaussian", "kaiming", "data"] = "kaiming"
+    """A ~ N(0, 1/rank^2) as the thesis and peft's `gaussian`, uniform as peft's default, or in the
+    span of what enters the map on training texts (see `span.py`)."""
     top_layers: int | None = None
     """Adapt only so many of the highest layers; None adapts all."""
+    decomposed: bool = False
+    """Train the length of each of the updated map's columns too (DoRA, Liu et al. 2024)."""
+    b_rate: float = 1.0
+    """B's learning rate over A's (LoRA+, Hayou et al. 2024, arXiv:2402.12354, advises 16)."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -51,8 +60,10 @@ class LoRA(Method):
             raise UserError(f"targets={self.targets}: choose among {known}")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout={self.dropout} must be in [0, 1)")
-        if self.start not in ("gaussian", "kaiming"):
-            raise UserError(f"start={self.start!r}: choose gaussian or kaiming")
+        if self.start not in ("gaussian", "kaiming", "data"):
+            raise UserError(f"start={self.start!r}: choose gaussian, kaiming or data")
+        if not 0 < self.b_rate < float("inf"):
+            raise UserError(f"b_rate={self.b_rate} must be above 0")
         if self.top_layers is not None and self.top_layers < 1:
             raise UserError(f"top_layers={self.top_layers} must be at least 1")
 
@@ -61,25 +72,44 @@ class LoRA(Method):
         """s, by which the product of the two factors is multiplied."""
         return self.alpha / (math.sqrt(self.rank) if self.rank_stabilised else self.rank)
 
-    def attach(self, encoder: "nn.Module") -> None:
-        """Freeze the encoder and put a `LoRALinear` in place of each target."""
+    def change(self, encoder: "nn.Module", backbone: Backbone) -> None:
+        """Put a `LoRALinear` in place of each target."""
+        from torch import nn
+
+        from lowrank_da import anatomy
         from lowrank_da.layers import LoRALinear
 
-        encoder.requires_grad_(False)
-        maps = list(linear_maps(encoder))
-        layers = 1 + max(layer for layer, *_ in maps)
-        lowest = layers - (self.top_layers or layers)
-        for layer, target, parent, attribute in maps:
+        lowest = self.frozen_layers(backbone)
+        for layer, target, parent, attribute in list(anatomy.linear_maps(encoder)):
             if target in self.targets and layer >= lowest:
                 base = getattr(parent, attribute)
-                adapted = LoRALinear(base, self.rank, self.scale, self.dropout, self.start)
-                setattr(parent, attribute, adapted)
+                if not isinstance(base, nn.Linear):
+                    raise UserError(f"lora: {target} is adapted already; let lora come first")
+                own = (self.rank, self.scale, self.dropout, self.start, self.decomposed)
+                setattr(parent, attribute, LoRALinear(base, *own))
+
+    def look(
+        self, encoder: "nn.Module", backbone: Backbone, batches: "Iterable[Batch]", seed: int
+    ) -> None:
+        """With `start="data"`, draw the factors A anew, from what enters their maps."""
+        if self.start == "data":
+            from lowrank_da import span
+
+            span.start_in_span(encoder, backbone, batches, seed)
 
     def added_parameters(self, backbone: Backbone) -> int:
-        """`sum over adapted layers and targets of rank (in + out)`."""
-        shapes = [backbone.map_shape(target) for target in self.targets]
+        """Over adapted layers and maps, the sum of `rank (in + out)`, and `out` if decomposed."""
+        shapes = [backbone.map_shape(t) for t in self.targets for _ in range(backbone.copies(t))]
         layers = backbone.layers - self.frozen_layers(backbone)
-        return layers * self.rank * sum(rows + columns for rows, columns in shapes)
+        lengths = sum(columns for _, columns in shapes) if self.decomposed else 0
+        return layers * (self.rank * sum(map(sum, shapes)) + lengths)
+
+    def rate_factor(self, parameter: str) -> float:
+        """`b_rate` for B, 1 for A."""
+        return self.b_rate if parameter.endswith("lora_B") else 1.0
+
+    def work(self, backbone: Backbone) -> Work:
+        return Work(touched=frozenset(self.targets))
 
     def frozen_layers(self, backbone: Backbone) -> int:
         if self.top_layers is None:
