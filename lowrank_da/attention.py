@@ -48,15 +48,21 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, weights, kept = ctx.saved_tensors
         (grad,) = grads
-        grad_weights = torch.bmm(grad, v.mT)
-        mixed = weights
-        if kept is not None:
-            share = 1 / (1 - ctx.dropout)
-            mixed, grad_weights = weights * kept * share, grad_weights * kept * share
-        grad_v = torch.bmm(mixed.mT, grad)
-        grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-        grad_scores.mul_(ctx.scale)
-        return torch.bmm(grad_scores, k), torch.bmm(grad_scores.mT, q), grad_v, None, None
+        wanted_q, wanted_k, wanted_v, *_ = ctx.needs_input_grad
+        grad_q, grad_k, grad_v = None, None, None
+        share = 1.0 if kept is None else 1 / (1 - ctx.dropout)
+        if wanted_v:
+            mixed = weights if kept is None else weights * kept * share
+            grad_v = torch.bmm(mixed.mT, grad)
+        if wanted_q or wanted_k:
+            grad_weights = torch.bmm(grad, v.mT)
+            if kept is not None:
+                grad_weights = grad_weights * kept * share
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            grad_scores.mul_(ctx.scale)
+            grad_q = torch.bmm(grad_scores, k) if wanted_q else None
+            grad_k = torch.bmm(grad_scores.mT, q) if wanted_k else None
+        return grad_q, grad_k, grad_v, None, None
 
 
 def _seen(
@@ -154,6 +160,9 @@ def attend(
     queries, or with keys before its own. `dropout` is the share of attention weights that are set
     to zero. With `causal` a token of a text looks at those before it and at itself.
     """
+    if torch.is_autocast_enabled(q.device.type):
+        # A method's own factors may have made float32 of one of them.
+        q, k, v = (t.to(torch.get_autocast_dtype(q.device.type)) for t in (q, k, v))
     if not pads(q.device, q.dtype, dropout):
         return _by_varlen(q, k, v, queries, keys, heads, causal)
     compute = _by_fused if q.is_cuda else _by_products

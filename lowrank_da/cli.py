@@ -52,14 +52,46 @@ def list_things(arguments: Arguments) -> None:
     }
     if arguments.kind and arguments.kind not in kinds:
         raise unknown("kind", arguments.kind, kinds)
+    if arguments.kind == "methods":
+        print("\n".join(_method_lines()))
+        return
     for kind in [arguments.kind] if arguments.kind else kinds:
         print(f"{kind}: {', '.join(kinds[kind]())}")
+
+
+def _method_lines() -> list[str]:
+    """Every method with its default arguments: what it adds and trains, and its rates."""
+    from lowrank_da import methods
+    from lowrank_da.backbone import DISTILROBERTA as BACKBONE
+    from lowrank_da.method import method
+
+    classes = 4
+    head, body = BACKBONE.head_parameters(classes), BACKBONE.body_parameters
+    rows = [("method", "adapter", "encoder", "head", "trained", "learning rates", "")]
+    for name in discover.names(methods.__name__):
+        one = method(name)()
+        added, trained = one.added_parameters(BACKBONE), one.trained_parameters(BACKBONE)
+        share = f"{(trained + head) / (body + added + head):.2%}"
+        rates = " ".join(f"{rate:g}" for rate in one.rates)
+        about = (type(one).__doc__ or "").partition("\n")[0]
+        rows.append((name, f"{added:,}", f"{trained:,}", f"{head:,}", share, rates, about))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = ("<", ">", ">", ">", ">", "<", "<")
+    return [
+        f"Parameters on {BACKBONE.name} with {classes} classes: the adapter's new ones, those of"
+        " the encoder that train (new or not),",
+        "the head's, and the share of the whole that trains.",
+        *(
+            "  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, aligned, widths, strict=True)).rstrip()
+            for row in rows
+        ),
+    ]
 
 
 def run(arguments: Arguments) -> None:
     """Train one arm, or one learning-rate trial, under one seed."""
     from lowrank_da import train
-    from lowrank_da.reference import TfIdf
+    from lowrank_da.campaign import seeds_of
 
     here = campaign(arguments)
     machine = train.machine(arguments.device, arguments.precision)
@@ -68,16 +100,14 @@ def run(arguments: Arguments) -> None:
     untuned = here.untuned_arms()
     if name not in untuned and name not in trials:
         raise unknown("experiment", name, [*untuned, *trials])
-    fixed = name in trials or isinstance(untuned[name], TfIdf)
-    if fixed and seed != 0:
+    if seed not in ((0,) if name in trials else seeds_of(untuned[name], (seed,))):
         raise UserError(f"--seed {seed}: {name} takes seed 0 alone")
     if not 0 <= seed < train.SEEDS:
         raise UserError(f"--seed {seed}: seeds go from 0 to {train.SEEDS - 1}")
     if name in trials:
         (done,) = train.run([trials[name]], here.checkout.runs, here.checkout.root, machine)
     else:
-        arms = untuned if fixed else here.tuned_arms(machine)
-        done = here.run_arm(name, arms[name], seed, machine)
+        done = here.run_arm(name, here.tuned_arm(name, machine), seed, machine)
     for role, numbers in done.result["splits"].items():
         print(f"{done.name} on {role}: macro-F1 {numbers['macro_f1']:.4f}")
     print(done.path(here.checkout.runs))
@@ -132,6 +162,18 @@ def status(arguments: Arguments) -> None:
         print(line)
 
 
+def export(arguments: Arguments) -> None:
+    """Write a trained arm for transformers, peft or ONNX, with a model card."""
+    from lowrank_da import export
+
+    model, run = export.find(campaign(arguments), arguments.name, arguments.seed)
+    beside = run.path(checkout().runs).with_suffix(".export")
+    out = Path(arguments.out) if arguments.out else beside
+    for line in export.export(model, run, arguments.format, out):
+        print(line)
+    print(out)
+
+
 def data(arguments: Arguments) -> None:
     """List, fetch or check a corpus or a backbone."""
     from lowrank_da import data_command
@@ -182,6 +224,14 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seeds", type=int, help="use seeds 0 to N-1 instead of the study's")
     command.add_argument("--lang", default="en", choices=("en", "ru"))
     _machine(command)
+
+    command = add("export", export)
+    command.add_argument("study", help="a file of experiments/")
+    command.add_argument("name", help="a trained arm, such as lora")
+    command.add_argument("--setting", default="embedded", help="see `list settings`")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--format", default="all", help="merged, peft, onnx, or all that can be")
+    command.add_argument("--out", help="a folder; by default beside the record in runs/")
 
     _study(add("keep", keep))
     _study(add("status", status))

@@ -177,6 +177,8 @@ class Corpus(ABC):
     human: ClassVar[str] = "human"
     description: ClassVar[str]
     """One line for captions and `data list`: what is human here, and what is not."""
+    descriptions: ClassVar[Mapping[str, str]] = {}
+    """A sentence on each label's texts, for zero-shot; empty where nobody has written them."""
     licence: ClassVar[str]
     citation: ClassVar[str]
     sources: ClassVar[tuple[str, ...]] = ()

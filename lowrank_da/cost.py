@@ -1,17 +1,24 @@
 """What a training must at least compute: operations of its matrix products, by formula.
 
 A multiply-add counts as two operations. Norms, softmax, activations, the optimizer and the head are
-left out; together they are a few per cent. One layer of width d, one text of S tokens:
+left out; together they are a few per cent. One layer of width d, one text of S tokens, of which
+virtual ones count like others, and K keys of a prefix before it:
 
     product                                     operations           when
     x W, by a map W of shape in x out           2 S in out           forward
     the gradient of its input x                 2 S in out           something below trains
     the gradient of W                           2 S in out           W trains
-    scores q k^T; weights times v               2 S S d each         forward
-    the gradients of attention                  4 times 2 S S d      q, k, v or what is below trains
+    scores q k^T; weights times v               2 S (S + K) d each   forward
+    the gradients of the scores, q, k, v        2 S (S + K) d each   that one (scores: q or k) moves
     (x A) B, by an adapter of rank r            2 S r (in + out)     forward, unless merged
     the gradients of A, B and, by A, of x       4 S r (in + out)     A and B train
     forming W + s A B                           2 r in out a step    merged
+    y D U, by a bottleneck m behind a map       4 S d m              forward
+    the gradients of D, U, y D and y            8 S d m              D and U train; of y, if y moves
+
+What trains in a map, in what enters it or behind it moves its output: q, k, v or y. A bias does so
+without a product of its own. A gradient counts whole where any row of it is wanted, the virtual
+tokens' alone, say. Of a decoder each key serves several heads, so d is the queries' width.
 
 Summed over L layers with N weights in their maps and P in all adapters, that is a token's
 
@@ -26,14 +33,22 @@ backward (Kaplan et al. 2020, arXiv:2001.08361, section 2.1; attention added for
 looked at), and frozen weights without gradients (Hu et al. 2021, arXiv:2106.09685, sections 4.1 and
 4.2). `LEAST`, the default, also counts on what a training may leave out (see `Limit`). Earlier
 records hold `COARSE`: `LEAST` is the same for full fine-tuning with mean pooling, otherwise less.
+
+What runs computes more than that in three places, by exactly as much as the tests say:
+
+- P-tuning's network makes P tokens a step, at 6 P (2 d h + h^2), however many texts there are;
+- a decomposed LoRA is differentiated through its merged map: 2 S in out for a gradient of the map
+  and 4 r in out a step, where the factors' own 4 S r (in + out) would do;
+- where tokens stand behind a decoder's text, or its first is pooled, all of its last layer.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lowrank_da.backbone import ATTENTION, FFN, Backbone, Map
-from lowrank_da.method import Method
+from lowrank_da.method import Method, Work
+from lowrank_da.methods.both import Both
 from lowrank_da.methods.lora import LoRA
 
 _GROUPS = (ATTENTION[:3], ATTENTION[3:], FFN[:1], FFN[1:])
@@ -45,7 +60,8 @@ class Limit:
     """Which savings a count relies on. A ratio to a limit is to name which one."""
 
     first_token: bool
-    """Where one token is pooled, all but keys and values of the last layer is for it alone."""
+    """All but keys and values of the last layer is for what is pooled: one token, where it is one,
+    and never a virtual one."""
     lowest_inputs: bool
     """No gradient is taken below the lowest adapter, where nothing trains."""
     merged: bool
@@ -83,33 +99,41 @@ class _Layer:
 
     @property
     def forward(self) -> int:
+        """The maps and attention; what a method puts behind them is counted where it trains."""
         return sum(self.product(target) for target in ATTENTION + FFN) + 2 * self.attention
 
-    def trained(self, method: Method, limit: Limit, something_below: bool) -> int:
-        """Forward and backward, where perhaps `something_below` the layer trains too."""
-        work = method.work(self.backbone)
-        total, needed = self.forward, something_below
+    def trained(self, parts: Sequence[Method], limit: Limit, something_below: bool) -> int:
+        """Forward and backward, where perhaps `something_below` the layer's maps trains too."""
+        works = [part.work(self.backbone) for part in parts]
+        loras = [part for part in parts if isinstance(part, LoRA)]
+        weights = any(work.weights for work in works)
+        # A module behind a map moves what comes out of both, and not what it reads itself.
+        behind = {target: sizes for work in works for target, sizes in work.behind.items()}
+        inside = {target for work in works for target in work.touched - work.behind.keys()}
+        total, below, moved = self.forward, something_below, set[Map]()
         for group in _GROUPS:
-            # The states that the group's maps read want a gradient if what made them trains.
-            before = needed
             for target in group:
-                total += self.product(target) if before else 0
-                total += self.product(target) if work.weights else 0
-                needed = needed or target in work.touched
-                total += self._behind(target, work.behind.get(target, ()), before)
-                if isinstance(method, LoRA) and target in method.targets:
-                    total += self._adapted(target, method, limit, before)
-            if needed and group == _GROUPS[0]:
-                total += 4 * self.attention
-        return total
+                moves = below or target in inside
+                total += self.product(target) * (below + weights)
+                total += self._behind(target, behind.get(target, ()), moves)
+                for lora in loras:
+                    total += self._adapted(target, lora, limit, below)
+                if moves or target in behind:
+                    moved.add(target)
+            # What the next group's maps read is made of all of this one's.
+            below = below or not moved.isdisjoint(group)
+        q, k, v = (target in moved for target in _GROUPS[0])
+        return total + self.attention * ((q or k) + q + k + v)
 
-    def _behind(self, target: Map, sizes: tuple[int, ...], something_below: bool) -> int:
+    def _behind(self, target: Map, sizes: tuple[int, ...], y_moves: bool) -> int:
         """The matrices behind a map: forward, their gradients, and those of what they read."""
         products = [2 * self.tokens(target) * size for size in sizes]
-        return 3 * sum(products) - (0 if something_below else sum(products[:1]))
+        return 3 * sum(products) - (0 if y_moves else sum(products[:1]))
 
     def _adapted(self, target: Map, method: LoRA, limit: Limit, something_below: bool) -> int:
-        """A map's LoRA factors."""
+        """A map's LoRA factors, if it has them."""
+        if target not in method.targets:
+            return 0
         rows, columns = self.backbone.map_shape(target)
         into, out = (2 * self.tokens(target) * method.rank * n for n in (rows, columns))
         # x A and the gradient of A; g B^T and the gradient of B.
@@ -121,10 +145,20 @@ class _Layer:
         return self.backbone.copies(target) * total
 
 
-def _layer(backbone: Backbone, number: int, length: int, limit: Limit, keys: int = 0) -> _Layer:
-    last = number == backbone.layers - 1
-    alone = limit.first_token and backbone.pooling != "mean" and last
-    return _Layer(backbone, length, 1 if alone else length, keys)
+def _parts(method: Method) -> tuple[Method, ...]:
+    """The methods that train together."""
+    return (method.first, method.second) if isinstance(method, Both) else (method,)
+
+
+def _layer(
+    backbone: Backbone, number: int, length: int, limit: Limit, work: Work | None = None
+) -> _Layer:
+    """The layer of that number, over a text of so many real tokens."""
+    virtual, keys = (0, 0) if work is None else (work.tokens, work.keys)
+    asking = length + virtual
+    if limit.first_token and number == backbone.layers - 1:
+        asking = length if backbone.pooling == "mean" else 1
+    return _Layer(backbone, length + virtual, asking, keys)
 
 
 def forward_flops(
@@ -161,9 +195,10 @@ def training_flops(
     total = 0 if known else forward_flops(backbone, lengths, frozen, limit)
     for length, texts in Counter(lengths).items():
         for number in range(frozen, backbone.layers):
-            layer = _layer(backbone, number, length + work.tokens, limit, work.keys)
+            layer = _layer(backbone, number, length, limit, work)
             below = number > frozen or work.embeddings or not limit.lowest_inputs
-            total += texts * layer.trained(method, limit, below)
+            own = [part for part in _parts(method) if part.frozen_layers(backbone) <= number]
+            total += texts * layer.trained(own, limit, below)
     return total
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lowrank_da import corpora, discover, fetch
-from lowrank_da.backbone import BACKBONES, WEIGHTS, Backbone, refuse_other_hash
+from lowrank_da.backbone import BACKBONES, Backbone, refuse_other_hash
 from lowrank_da.corpus import DATA_VARIABLE, Corpus, corpus, data_home
 from lowrank_da.errors import UserError, unknown
+from lowrank_da.fetch import WEIGHTS
 
 NOTES = 1000
 """So many lines a corpus may say of itself before any is shown."""

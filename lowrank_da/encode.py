@@ -18,7 +18,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from lowrank_da import anatomy
 from lowrank_da.attention import attend
-from lowrank_da.backbone import Backbone
+from lowrank_da.backbone import Backbone, Pooling
 from lowrank_da.batches import Batch
 from lowrank_da.packing import Around, Packing
 
@@ -27,6 +27,8 @@ from lowrank_da.packing import Around, Packing
 class _Row:
     """The tokens on their way through the layers."""
 
+    texts: Packing
+    """Of the real tokens."""
     packing: Packing
     """Of all tokens, virtual ones among them."""
     around: Around | None
@@ -36,26 +38,43 @@ class _Row:
     rotary: tuple[Tensor, Tensor] | None = None
     """A decoder's cosines and sines, (tokens, width of a head) each."""
 
-    def asking(self, pooling: str) -> Tensor:
-        """(texts,) the row of the one token of each text that the head reads."""
-        if self.around is None:
-            return self.packing.first if pooling == "first" else self.packing.last
-        both = (self.around.before, self.around.behind)
-        left, right = (len(places) // self.packing.texts for places in both)
-        return self.packing.first + left if pooling == "first" else self.packing.last - right
+    @property
+    def right(self) -> int:
+        """Virtual tokens behind each text."""
+        return 0 if self.around is None else len(self.around.behind) // self.texts.texts
+
+    def real(self) -> "_Asked | None":
+        """The real tokens; None where all are."""
+        return None if self.around is None else _Asked(self.around.real, self.texts)
+
+    def read(self, pooling: Pooling) -> "_Asked | None":
+        """The tokens that the head reads; None where it reads all."""
+        if pooling == "mean":
+            return self.real()
+        left = 0 if self.around is None else len(self.around.before) // self.texts.texts
+        first, last = self.packing.first + left, self.packing.last - self.right
+        return _Asked(first if pooling == "first" else last, self.texts.singles())
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """Some of the tokens, whose states alone are wanted; their texts' other tokens are seen."""
+
+    rows: Tensor
+    packing: Packing
 
 
 def embed(encoder: nn.Module, backbone: Backbone, batch: Batch) -> tuple[Tensor, _Row]:
     """(tokens, width) states that enter the lowest layer, and how they lie."""
-    packing, positions, around = batch.packing, batch.positions, None
+    positions, around = batch.positions, None
     words = anatomy.words(encoder)(batch.tokens)
     virtual = getattr(encoder, "virtual", None)
     if virtual is not None:
         left, right = virtual()
-        around = packing.around(len(left), len(right))
-        words, packing = around.row(words, left, right), around.packing
-        positions = packing.positions()
-    row = _row(encoder, backbone, words, packing, around, positions)
+        around = batch.packing.around(len(left), len(right))
+        words = around.row(words, left, right)
+        positions = around.packing.positions()
+    row = _row(encoder, backbone, words, batch.packing, around, positions)
     if backbone.decoder:
         return words, row
     states: Tensor = anatomy.embeddings(encoder)(
@@ -69,25 +88,26 @@ def _row(
     encoder: nn.Module,
     backbone: Backbone,
     states: Tensor,
-    packing: Packing,
+    texts: Packing,
     around: Around | None,
     positions: Tensor,
 ) -> _Row:
+    packing = texts if around is None else around.packing
     prefix: Any = getattr(encoder, "prefix", None)
     if prefix is not None:
         positions = positions + prefix.tokens
     if not backbone.decoder:
-        return _Row(packing, around, positions)
+        return _Row(texts, packing, around, positions)
     cos, sin = encoder.rotary_emb(states, positions.unsqueeze(0))  # type: ignore[operator]
-    return _Row(packing, around, positions, (cos[0], sin[0]))
+    return _Row(texts, packing, around, positions, (cos[0], sin[0]))
 
 
 def _encoder_layer(
-    layer: Any, states: Tensor, row: _Row, asking: Tensor | None, prefix: Any
+    layer: Any, states: Tensor, row: _Row, asked: _Asked | None, prefix: Any
 ) -> Tensor:
     """A layer of BERT or RoBERTa: the norms come after."""
     own = layer.attention.self
-    rows, queries = (states, row.packing) if asking is None else _alone(states, asking, row)
+    rows, queries = (states, row.packing) if asked is None else (states[asked.rows], asked.packing)
     k, v, keys = _behind_prefix(own.key(states), own.value(states), row.packing, prefix)
     dropout = own.dropout.p if layer.training else 0.0
     mixed = attend(own.query(rows), k, v, queries, keys, own.num_attention_heads, dropout)
@@ -97,17 +117,18 @@ def _encoder_layer(
 
 
 def _decoder_layer(
-    layer: Any, states: Tensor, row: _Row, asking: Tensor | None, prefix: Any
+    layer: Any, states: Tensor, row: _Row, asked: _Asked | None, prefix: Any
 ) -> Tensor:
     """A layer of Llama: the norms come before, and a token looks back only."""
     own, normed = layer.self_attn, layer.input_layernorm(states)
-    rows, queries = (states, row.packing) if asking is None else _alone(states, asking, row)
-    asked = normed if asking is None else normed[asking]
-    q, k, v = own.q_proj(asked), own.k_proj(normed), own.v_proj(normed)
     assert row.rotary is not None
-    places = row.rotary if asking is None else tuple(part[asking] for part in row.rotary)
-    q, k = _turned(q, places, own.head_dim), _turned(k, row.rotary, own.head_dim)
-    k, v, keys = _behind_prefix(k, v, row.packing, prefix)
+    rows, asking, queries, places = states, normed, row.packing, row.rotary
+    if asked is not None:
+        rows, asking, queries = states[asked.rows], normed[asked.rows], asked.packing
+        places = (row.rotary[0][asked.rows], row.rotary[1][asked.rows])
+    q = _turned(own.q_proj(asking), places, own.head_dim)
+    k = _turned(own.k_proj(normed), row.rotary, own.head_dim)
+    k, v, keys = _behind_prefix(k, own.v_proj(normed), row.packing, prefix)
     if own.num_key_value_groups > 1:
         k, v = (
             _heads(part, own.head_dim).repeat_interleave(own.num_key_value_groups, dim=1).flatten(1)
@@ -115,16 +136,11 @@ def _decoder_layer(
         )
     dropout = own.attention_dropout if layer.training else 0.0
     heads = q.shape[1] // own.head_dim
-    # The last token of a text, where it asks alone, sees all of the text anyway.
-    mixed = attend(q, k, v, queries, keys, heads, dropout, causal=asking is None)
+    # Tokens that are asked alone are the last of their text: `causal` hides what it has to.
+    mixed = attend(q, k, v, queries, keys, heads, dropout, causal=True)
     attended = rows + own.o_proj(mixed)
     out: Tensor = attended + layer.mlp(layer.post_attention_layernorm(attended))
     return out
-
-
-def _alone(states: Tensor, asking: Tensor, row: _Row) -> tuple[Tensor, Packing]:
-    """The states of the tokens that ask, one a text, and their packing."""
-    return states[asking], row.packing.singles()
 
 
 def _behind_prefix(
@@ -144,7 +160,7 @@ def _heads(x: Tensor, width: int) -> Tensor:
     return x.view(len(x), -1, width)
 
 
-def _turned(x: Tensor, rotary: tuple[Tensor, ...], head: int) -> Tensor:
+def _turned(x: Tensor, rotary: tuple[Tensor, Tensor], head: int) -> Tensor:
     """Queries or keys with their places turned into them, head by head."""
     cos, sin = rotary
     heads = _heads(x, head)
@@ -160,7 +176,7 @@ def encode(
 
     A batch with states of its own (see `Batch.states`) enters above the layers they come from;
     known above all layers, they are one a text, pooled. Of the last layer only what the backbone's
-    pooling reads is computed: one state a text, unless it is the mean.
+    pooling reads is computed and given: one state a text, unless it is the mean.
     """
     layers = anatomy.layers(encoder)
     end = len(layers) if stop is None else stop
@@ -171,18 +187,22 @@ def encode(
     else:
         states = batch.states
         row = _row(encoder, backbone, states, batch.packing, None, batch.positions)
+    wanted = row.read(backbone.pooling) if end == len(layers) else row.real()
+    # Asked alone, a decoder's token sees its whole text, so it must be the last there.
+    alone = not backbone.decoder or (backbone.pooling != "first" and not row.right)
     through = _decoder_layer if backbone.decoder else _encoder_layer
     prefix = getattr(encoder, "prefix", None)
+    asked = None
     for number in range(batch.layers_done, end):
-        alone = backbone.pooling != "mean" and number == len(layers) - 1
-        asking = row.asking(backbone.pooling) if alone else None
-        own = None if prefix is None else prefix(number)
-        states = through(layers[number], states, row, asking, own)
-        if alone:
-            return _finished(encoder, backbone, states), batch.packing.singles()
+        asked = wanted if alone and number == len(layers) - 1 else None
+        states = through(
+            layers[number], states, row, asked, None if prefix is None else prefix(number)
+        )
     if end == len(layers):
         states = _finished(encoder, backbone, states)
-    return (states if row.around is None else states[row.around.real]), batch.packing
+    if wanted is None:
+        return states, batch.packing
+    return (states[wanted.rows] if asked is None else states), wanted.packing
 
 
 def _finished(encoder: nn.Module, backbone: Backbone, states: Tensor) -> Tensor:

@@ -276,28 +276,29 @@ def fetch_all(
     return files
 
 
-def _distilroberta() -> tuple[Source, ...]:
-    """Configuration, tokenizer and weights at one revision.
+WEIGHTS = "model.safetensors"
+"""The weights' file in a backbone's folder."""
 
-    The revision is the default of transformers' own fill-mask pipeline.
-    """
-    repository = "distilbert/distilroberta-base"
-    revision = "fb53ab8802853c8e4fbdbcd0529f21fc6f459b2b"
-    reported = {
-        "model.safetensors": "2b11ca9cf3d2cbb44cc1a93ad96aedc2894231ae6e33e2d2268c3d7b1ff97663"
-    }
+
+def _at_revision(
+    repository: str, revision: str, reported_sha256: str | None = None
+) -> tuple[Source, ...]:
+    """Configuration, tokenizer and, last, the weights of a repository at one revision."""
     names = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
-    return tuple(
-        Source(
-            path=name,
-            url=f"huggingface:{repository}/resolve/{revision}/{name}",
-            reported_sha256=reported.get(name),
-        )
-        for name in (*names, *reported)
-    )
+    address = f"huggingface:{repository}/resolve/{revision}"
+    weights = Source(path=WEIGHTS, url=f"{address}/{WEIGHTS}", reported_sha256=reported_sha256)
+    return (*(Source(path=name, url=f"{address}/{name}") for name in names), weights)
 
 
-BACKBONES: dict[str, tuple[Source, ...]] = {"distilroberta": _distilroberta()}
+BACKBONES: dict[str, tuple[Source, ...]] = {
+    # The default revision of transformers' own fill-mask pipeline.
+    "distilroberta": _at_revision(
+        "distilbert/distilroberta-base",
+        "fb53ab8802853c8e4fbdbcd0529f21fc6f459b2b",
+        "2b11ca9cf3d2cbb44cc1a93ad96aedc2894231ae6e33e2d2268c3d7b1ff97663",
+    ),
+    "smollm": _at_revision("HuggingFaceTB/SmolLM-135M", "08113aee5325d8b522b49ed5fbad3f24cc27eeb2"),
+}
 """The backbones that are fetched; the others come with a package."""
 
 

@@ -92,8 +92,9 @@ class Joint(pl.LightningModule):
     def __init__(self, members: Sequence[Classifier]) -> None:
         """Store what is frozen once for all members.
 
-        Raises `UserError` when they differ in backbone, train their embeddings or virtual tokens,
-        or draw dropout masks: drawn together they would not be those of a member trained alone.
+        Raises `UserError` when they differ in backbone or in what trains, train their embeddings
+        or virtual tokens, or draw dropout masks: drawn together they would not be those of a member
+        trained alone.
         """
         super().__init__()
         backbones = {member.experiment.setting.backbone for member in members}
@@ -105,6 +106,10 @@ class Joint(pl.LightningModule):
             raise UserError("a joint training draws no dropout; set it to 0 or train them apart")
         if any(member.experiment.method.virtual_tokens for member in members):
             raise UserError("a joint training has no virtual tokens; train them apart")
+        if len({frozenset(member.trained()) for member in members}) != 1:
+            raise UserError(
+                "a joint training adapts the same maps in all members; train them apart"
+            )
         embeddings = [anatomy.embeddings(member.encoder) for member in members]
         if any(p.requires_grad for part in embeddings for p in part.parameters()):
             raise UserError("a joint training shares the embeddings; train them apart")

@@ -82,7 +82,7 @@ class Work:
     """What a method's training computes beside the passes through frozen maps, see `cost.py`."""
 
     embeddings: bool = False
-    """Something that enters the lowest layer trains."""
+    """Something that enters the lowest layer's maps trains, a norm before them, say."""
     weights: bool = False
     """The maps' own weights train."""
     touched: frozenset[Map] = frozenset()

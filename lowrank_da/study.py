@@ -22,9 +22,9 @@ from lowrank_da import discover
 from lowrank_da.coupling import Rule
 from lowrank_da.errors import unknown
 from lowrank_da.experiment import Experiment, Setting
-from lowrank_da.reference import TfIdf
+from lowrank_da.reference import Reference
 
-Arm = Experiment | TfIdf
+Arm = Experiment | Reference
 
 
 class Study(Protocol):

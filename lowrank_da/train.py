@@ -432,6 +432,7 @@ def _measured(member: _Member, ledger: Ledger, journal: Journal) -> dict[str, fl
         "peak_flops_per_second": peak,
         "share_of_peak": flops / seconds / peak,
         "peak_memory_bytes": _peak_memory(machine),
+        "checkpoint_bytes": sum(weight.nbytes for weight in ledger.best.values()),
         "energy_joules": None if joules is None else joules * share,
         "trained_jointly": len(journal.ledgers),
         "trunk_seconds": member.trunk_seconds,

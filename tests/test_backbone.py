@@ -14,13 +14,14 @@ from tiny_models import BACKBONES, TINY_BERT, texts
 from tokenizers import Tokenizer
 from torch import nn
 
-from lowrank_da.anatomy import linear_maps
+from lowrank_da.anatomy import linear_maps, norms
 from lowrank_da.backbone import (
     ATTENTION,
     DISTILROBERTA,
     FFN,
     MINILM,
     TINY,
+    TINY_DECODER,
     Backbone,
     backbone,
 )
@@ -50,13 +51,36 @@ def test_facts_need_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("one", [DISTILROBERTA, MINILM, TINY, TINY_BERT], ids=lambda b: b.name)
-def test_maps_are_those_of_transformers(one: Backbone) -> None:
+WITH_GROUPS = replace(TINY_DECODER, name="grouped", heads=8, kv_heads=2, ffn=24, layers=3)
+FACTS = [DISTILROBERTA, MINILM, TINY, TINY_BERT, TINY_DECODER, WITH_GROUPS]
+
+
+def empty(one: Backbone) -> transformers.PreTrainedModel:
+    """Transformers' model of these facts, without numbers in it and without a pooler."""
+    more = {} if one.decoder else {"add_pooling_layer": False}
     with torch.device("meta"):
-        model = transformers.AutoModel.from_config(one.config(), add_pooling_layer=False)
+        model: transformers.PreTrainedModel = transformers.AutoModel.from_config(
+            one.config(), **more
+        )
+    return model
+
+
+@pytest.mark.parametrize("one", FACTS, ids=lambda b: b.name)
+def test_parameters_are_those_of_transformers(one: Backbone) -> None:
+    model = empty(one)
+    assert sum(p.numel() for p in model.parameters()) == one.body_parameters
+    assert sum(p.numel() for n in norms(model) for p in n.parameters()) == one.norm_parameters
+
+
+@pytest.mark.parametrize("one", FACTS, ids=lambda b: b.name)
+def test_maps_are_those_of_transformers(one: Backbone) -> None:
+    model = empty(one)
     found = list(linear_maps(model))
     assert [(n, target) for n, target, _, _ in found] == [
-        (n, target) for n in range(one.layers) for target in ATTENTION + FFN
+        (n, target)
+        for n in range(one.layers)
+        for target in ATTENTION + FFN
+        for _ in range(one.copies(target))
     ]
     maps = {id(getattr(parent, attribute)) for _, _, parent, attribute in found}
     assert maps == {id(m) for m in model.modules() if isinstance(m, nn.Linear)}
@@ -67,10 +91,35 @@ def test_maps_are_those_of_transformers(one: Backbone) -> None:
     assert counted == one.map_parameters
 
 
-@pytest.mark.parametrize("family", BACKBONES)
-def test_the_encoder_is_transformers_own(family: str) -> None:
-    kind = {"roberta": transformers.RobertaModel, "bert": transformers.BertModel}[family]
-    assert type(BACKBONES[family].load()) is kind
+@pytest.mark.parametrize(
+    ("one", "kind"),
+    [
+        (TINY, transformers.RobertaModel),
+        (TINY_BERT, transformers.BertModel),
+        (TINY_DECODER, transformers.LlamaModel),
+    ],
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_the_encoder_is_transformers_own(one: Backbone, kind: type) -> None:
+    assert type(one.load()) is kind
+
+
+def test_a_decoders_dropout_is_that_of_attention_alone() -> None:
+    with pytest.raises(UserError, match=r"hidden_dropout=0\.1: tiny_decoder has none; set it to 0"):
+        TINY_DECODER.load(hidden_dropout=0.1)
+    model, batch = TINY_DECODER.load(attention_dropout=0.5).train(), pack(texts(TINY_DECODER))
+    one, two = (encode(model, TINY_DECODER, batch)[0] for _ in range(2))
+    assert not torch.equal(one, two)
+    model.eval()
+    still = encode(TINY_DECODER.load(), TINY_DECODER, batch)[0]
+    assert torch.equal(encode(model, TINY_DECODER, batch)[0], still)
+
+
+def test_the_base_of_rotary_positions_reaches_the_model() -> None:
+    batch = pack(texts(TINY_DECODER))
+    other = replace(TINY_DECODER, rope_theta=50.0)
+    one, two = (encode(b.load(), b, batch)[0] for b in (TINY_DECODER, other))
+    assert not torch.allclose(one, two)
 
 
 @pytest.mark.parametrize("one", BACKBONES.values(), ids=list(BACKBONES))
@@ -190,6 +239,22 @@ def test_fetched_weights_are_read(fetched: tuple[Backbone, Path]) -> None:
     for name in found:
         assert torch.equal(found[name], wanted[name].half().float())
     assert one.encode(["abc"], [None], 8) == TINY.encode(["abc"], [None], 8)
+
+
+def test_a_decoders_weights_are_read_under_their_own_prefix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    folder = tmp_path / "backbones" / "small"
+    folder.mkdir(parents=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        theirs = transformers.LlamaForCausalLM(TINY_DECODER.config()).eval()
+    save_file(theirs.state_dict(), folder / "model.safetensors")
+    one = replace(TINY_DECODER, name="small", random=False, sha256=digest(folder), pooling="mean")
+    (ids,) = texts(one, (9,))
+    wanted = theirs(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0]
+    torch.testing.assert_close(encode(one.load(), one, pack([ids]))[0], wanted)
 
 
 def test_a_tokenizers_own_truncation_and_padding_are_off(fetched: tuple[Backbone, Path]) -> None:

@@ -388,7 +388,7 @@ def test_other_methods_and_mean_pooling_on_roberta_are_refused() -> None:
     class Other(Method):
         name = "other"
 
-        def attach(self, encoder: Any) -> None: ...
+        def change(self, encoder: Any, backbone: Backbone) -> None: ...
 
         def added_parameters(self, backbone: Backbone) -> int:
             return 0
@@ -419,7 +419,8 @@ def run(name: str, asked: list[str]) -> int:
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     few = toy.Toy(train_texts=8, select_texts=4, id_texts=6)
     setting = toy.setting(corpus=few, backbone=TINY, epochs=1)
-    monkeypatch.setattr(peers, "SIZES", {"tiny": peers.Size(setting, 1)})
+    size = peers.Size(setting, 1)
+    monkeypatch.setattr(peers, "SIZES", {"tiny": size, "small": size})
     monkeypatch.setattr(quality, "SIZES", {"tiny": quality.Size(setting, (0, 1))})
     here = checkout(tmp_path)
     for module in (card, command, peers, quality, sharing, step, scaling, targets):
@@ -621,6 +622,11 @@ def test_sharing_counts_the_trunk_once_and_trains_every_member(
     assert run("sharing", ["--size", "tiny", "--device", "cpu", "--precision", "fp32"]) == 0
     done = Record.load(tiny / "runs" / "benchmarks" / "sharing-tiny-cpu.json")
     assert timing.markdown(done) in capsys.readouterr().out
+    probes = {n: done.measurements.pop(n) for n in ("a first linear probe", "a second one")}
+    (row,) = (row for row in done.rows if row.what.startswith("a second linear probe"))
+    first, second = (several[0] for several in probes.values())
+    assert row.rounds == (second["seconds"] / first["seconds"],)
+    assert all(0 < m["seconds"] < m["whole_seconds"] for m in (first, second))
     flops = {name: several[0]["flops"] for name, several in done.measurements.items()}
     assert flops["three binaries jointly"] == flops["three binaries"]
     top = LoRA(rank=1, alpha=16.0, top_layers=1)

@@ -6,15 +6,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import toy
 import toy_checkout
 
 from lowrank_da import reference, train
 from lowrank_da.campaign import Campaign
-from lowrank_da.corpus import ID, SELECT
+from lowrank_da.corpus import CACHE_VARIABLE, ID, SELECT
 from lowrank_da.errors import UserError
+from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.methods.full import Full
+from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.run import Run, load_all
-from lowrank_da.study import Checkout
+from lowrank_da.study import Arm, Checkout
 
 CPU = train.machine("cpu", "fp32")
 
@@ -75,7 +80,10 @@ def rewrite(folder: Path, name: str, **changes: Any) -> Run:
 
 def test_arms_and_trials_are_known_before_anything_runs(campaign: Campaign) -> None:
     assert list(campaign.untuned_arms()) == toy_checkout.ARMS
-    assert campaign.known_rates() is None
+    assert campaign.known_rates() == {}
+    assert campaign.dependencies() == {
+        name: (() if name == "tfidf" else ("full",)) for name in toy_checkout.ARMS
+    }
     assert campaign.seeds == (0, 1)
     cells = campaign.trial_cells()["full"]
     assert [cell.name for cell in cells] == toy_checkout.TRIALS
@@ -109,6 +117,77 @@ def test_trials_are_kept_all_or_run_anew(done: Campaign) -> None:
     found = load_all(done.checkout.runs, "play", "room")
     for name in toy_checkout.TRIALS:
         assert found[name][0].made_by["commit"] is None, "made here, outside any repository"
+
+
+@pytest.fixture
+def two(
+    campaign: Campaign,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Campaign:
+    """A study with two rates, and an arm that is trained with both: LP-FT."""
+    rates = {"probe": (1e-9, 0.05), "full": (1e-9, 0.02)}
+    tried = {"probe": LinearProbe(), "full": Full()}
+
+    def one(setting: Setting, name: str, rate: float) -> Experiment:
+        return toy.experiment(setting=setting, method=tried[name], learning_rate=rate)
+
+    def trials(setting: Setting) -> dict[str, tuple[Experiment, ...]]:
+        small = dataclasses.replace(setting, train_texts=8)
+        return {name: tuple(one(small, name, r) for r in rates[name]) for name in rates}
+
+    def arms(setting: Setting, rate: dict[str, float]) -> dict[str, Arm]:
+        probe, full = (one(setting, name, rate[name]) for name in rates)
+        both = dataclasses.replace(full, head_from=probe)
+        centroid = reference.Centroid(setting)
+        return {"probe": probe, "full": full, "lp_ft": both, "centroid": centroid}
+
+    monkeypatch.setattr(campaign.study, "trials", trials)
+    monkeypatch.setattr(campaign.study, "arms", arms)
+    monkeypatch.setattr(campaign.study, "combinations", lambda setting: {})
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+    return campaign
+
+
+def test_one_arm_alone_needs_its_own_trials_and_no_other(two: Campaign) -> None:
+    needed = {"probe": ("probe",), "full": ("full",), "lp_ft": ("probe", "full"), "centroid": ()}
+    assert two.dependencies() == needed
+    two.tuned_arm("centroid", CPU)
+    assert records(two.checkout.runs) == []
+    arm = two.tuned_arm("probe", CPU)
+    assert isinstance(arm, Experiment)
+    assert arm.learning_rate == two.known_rates()["probe"]
+    probes = [("grid/probe--lr1.0e-09", 0), ("grid/probe--lr5.0e-02", 0)]
+    assert records(two.checkout.runs) == probes
+    arm = two.tuned_arm("lp_ft", CPU)
+    assert isinstance(arm, Experiment)
+    assert arm == two.tuned_arms(CPU)["lp_ft"]
+    fulls = [("grid/full--lr1.0e-09", 0), ("grid/full--lr2.0e-02", 0)]
+    assert records(two.checkout.runs) == [*fulls, *probes]
+
+
+def test_an_arm_that_was_tuned_alone_is_known_and_kept(two: Campaign) -> None:
+    toy_checkout.commit(two.checkout.root)
+    two.run_arm("probe", two.tuned_arm("probe", CPU), 0, CPU)
+    keys = {(name, seed): key for name, seed, key in two.expected()}
+    assert keys["probe", 0] == load_all(two.checkout.runs, "play", "room")["probe"][0].key
+    assert keys["lp_ft", 0] is None
+    copied, left = two.keep()
+    assert len(copied) == 3
+    assert left == []
+
+
+def test_a_reference_with_chance_runs_under_every_seed(two: Campaign) -> None:
+    expected = [(name, seed) for name, seed, _ in two.expected() if "/" not in name]
+    assert [seed for name, seed in expected if name == "centroid"] == [0, 1]
+    two.run(CPU)
+    found = load_all(two.checkout.runs, "play", "room")
+    first, second = found["centroid"]
+    assert (first.seed, second.seed) == (0, 1)
+    assert first.key == second.key
+    said = (run.predictions[ID].probabilities for run in (first, second))
+    assert not np.array_equal(*said)
+    assert [run.seed for run in found["lp_ft"]] == [0, 1]
 
 
 # --- all of it ----------------------------------------------------------------------------------

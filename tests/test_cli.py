@@ -11,11 +11,14 @@ import pytest
 import torch
 import toy
 import toy_checkout
+from transformers import RobertaForSequenceClassification
 
 from lowrank_da import cli, discover, methods
+from lowrank_da.backbone import DISTILROBERTA
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpora.outfox import PARTS
 from lowrank_da.corpus import CACHE_VARIABLE, DATA_VARIABLE
+from lowrank_da.method import method
 from lowrank_da.run import Run, record_path
 from lowrank_da.study import Checkout
 
@@ -243,12 +246,31 @@ def test_list_names_what_there_is(checkout: Checkout, capsys: pytest.CaptureFixt
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "corpora: docstrings, outfox, semeval" in lines
-    assert "backbones: distilroberta, minilm, tiny" in lines
+    assert "backbones: distilroberta, minilm, smollm, tiny, tiny_decoder" in lines
     assert f"methods: {', '.join(discover.names(methods.__name__))}" in lines
     assert "settings: room" in lines
     assert "studies: play" in lines
     assert cli.main(["list", "studies"]) == 0
     assert capsys.readouterr().out == "studies: play\n"
+
+
+def test_list_methods_tells_what_each_trains(
+    checkout: Checkout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["list", "methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    header = next(i for i, line in enumerate(lines) if line.startswith("method "))
+    rows = {line.split()[0]: re.split(r" {2,}", line) for line in lines[header + 1 :]}
+    assert list(rows) == discover.names(methods.__name__)
+    with torch.device("meta"):
+        whole = RobertaForSequenceClassification(DISTILROBERTA.config())
+    whole.classifier.out_proj = torch.nn.Linear(DISTILROBERTA.width, 4, device="meta")
+    body, head = (sum(p.numel() for p in part.parameters()) for part in whole.children())
+    assert rows["full"][1:5] == ["0", f"{body:,}", f"{head:,}", "100.00%"]
+    assert rows["linear_probe"][1:5] == ["0", "0", f"{head:,}", f"{head / (body + head):.2%}"]
+    assert rows["lora"][5] == "0.00025 0.0005 0.001 0.002 0.004"
+    for name, row in rows.items():
+        assert row[6] == (type(method(name)()).__doc__ or "").splitlines()[0]
 
 
 def test_data_list_names_every_corpus_and_backbone(
@@ -257,7 +279,8 @@ def test_data_list_names_every_corpus_and_backbone(
     assert cli.main(["data", "list"]) == 0
     printed = capsys.readouterr().out
     named = re.findall(r"^(\w+):", printed, re.MULTILINE)
-    assert named == ["docstrings", "outfox", "semeval", "distilroberta", "minilm", "tiny"]
+    backbones = ["distilroberta", "minilm", "smollm", "tiny", "tiny_decoder"]
+    assert named == ["docstrings", "outfox", "semeval", *backbones]
 
 
 def test_data_check_counts_a_corpus(

@@ -6,6 +6,7 @@ with another limit, that the counter contradicts.
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import peft
 import pytest
@@ -14,23 +15,38 @@ from tiny_models import BACKBONES, encoder, padded
 from torch.utils.flop_counter import FlopCounterMode
 
 from lowrank_da import cost
-from lowrank_da.backbone import ATTENTION, DISTILROBERTA, FFN, MINILM, Backbone, Map
+from lowrank_da.backbone import (
+    ATTENTION,
+    DISTILROBERTA,
+    FFN,
+    MINILM,
+    TINY_DECODER,
+    Backbone,
+    Map,
+)
 from lowrank_da.batches import pack
 from lowrank_da.cost import COARSE, LEAST, Limit, forward_flops, merging_flops, training_flops
 from lowrank_da.encode import encode
-from lowrank_da.method import Method
+from lowrank_da.method import Method, Work
+from lowrank_da.methods.adapter import Adapter
+from lowrank_da.methods.bitfit import BitFit
+from lowrank_da.methods.both import Both
 from lowrank_da.methods.full import Full
+from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.lora import LoRA
+from lowrank_da.methods.p_tuning import PTuning
+from lowrank_da.methods.prefix import Prefix
+from lowrank_da.methods.prompt import Prompt
 
 TEXTS, LENGTH = 3, 40
 LENGTHS = [LENGTH] * TEXTS
 THREE = {
     f"{family}, {pooling}": replace(backbone, layers=3, pooling=pooling)
-    for family, backbone in BACKBONES.items()
-    for pooling in ("first", "mean")
+    for family, backbone in (BACKBONES | {"decoder": TINY_DECODER}).items()
+    for pooling in (("last", "mean") if backbone.decoder else ("first", "mean"))
 }
-"""Either family with either pooling, three layers high."""
-FIRST = [name for name in THREE if name.endswith("first")]
+"""Every family with either pooling, three layers high."""
+ONE_TOKEN = [name for name in THREE if not name.endswith("mean")]
 ADAPTERS = {
     "all": LoRA(rank=2),
     "rank 5": LoRA(rank=5),
@@ -53,7 +69,8 @@ def counted(
 ) -> int:
     """Operations of one pass of our own, forward, and backward if a method trains.
 
-    `known`: it starts above the frozen layers; `below`: what enters there needs a gradient.
+    `known`: it starts above the frozen layers; `below`: what enters there needs a gradient. A
+    decoder's angles are left out.
     """
     model = encoder(backbone, method, torch.float32).train(training)
     tokens, _ = padded(backbone, tuple(LENGTHS))
@@ -64,8 +81,18 @@ def counted(
         batch = replace(batch, states=states, layers_done=method.frozen_layers(backbone))
     with FlopCounterMode(display=False) as counter:
         states, _ = encode(model, backbone, batch)
-        if method is not None:
+        if method is not None and states.requires_grad:
             states.sum().backward()
+    virtual = 0 if method is None else method.work(backbone).tokens
+    return int(counter.get_total_flops()) - angles(model, TEXTS * (LENGTH + virtual))
+
+
+def angles(model: torch.nn.Module, tokens: int) -> int:
+    """A decoder's products of places and frequencies: transformers forms them as it likes."""
+    if not hasattr(model, "rotary_emb"):
+        return 0
+    with FlopCounterMode(display=False) as counter:
+        model.rotary_emb(torch.rand(1), torch.arange(tokens)[None])
     return int(counter.get_total_flops())
 
 
@@ -78,9 +105,12 @@ def formula(
 
 
 def without(monkeypatch: pytest.MonkeyPatch, term: str) -> None:
-    """Break the formulas: forget attention's products, or those of one of the maps."""
+    """Break the formulas: forget attention's products, a copy, or those of one of the maps."""
     if term == "attention":
         monkeypatch.setattr(cost._Layer, "attention", 0)
+        return
+    if term == "gate":
+        monkeypatch.setattr(Backbone, "copies", lambda self, target: 1)
         return
     real: Callable[[cost._Layer, Map], int] = cost._Layer.product
     monkeypatch.setattr(
@@ -127,18 +157,26 @@ def test_known_states_save_the_forward_pass_below_them(name: str, adapter: str) 
 def test_the_pass_that_makes_states_known(name: str) -> None:
     backbone = THREE[name]
     tokens, _ = padded(backbone, tuple(LENGTHS))
+    model = encoder(backbone, None, torch.float32)
     for layers in range(backbone.layers):
         with FlopCounterMode(display=False) as counter:
-            encode(encoder(backbone, None, torch.float32), backbone, pack(tokens.tolist()), layers)
-        assert counter.get_total_flops() == forward_flops(backbone, LENGTHS, layers)
-        assert counter.get_total_flops() != forward_flops(backbone, LENGTHS, layers + 1)
+            encode(model, backbone, pack(tokens.tolist()), layers)
+        count = counter.get_total_flops() - angles(model, sum(LENGTHS))
+        assert count == forward_flops(backbone, LENGTHS, layers)
+        assert count != forward_flops(backbone, LENGTHS, layers + 1)
 
 
-@pytest.mark.parametrize("term", ["attention", *ATTENTION, *FFN])
+@pytest.mark.parametrize(
+    ("name", "term"),
+    [
+        *product(["roberta, first", "decoder, last"], ["attention", *ATTENTION, *FFN]),
+        ("decoder, last", "gate"),
+    ],
+)
 def test_a_formula_without_one_of_its_terms_is_contradicted(
-    term: str, monkeypatch: pytest.MonkeyPatch
+    name: str, term: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backbone, method = THREE["roberta, first"], ADAPTERS["top 2"]
+    backbone, method = THREE[name], ADAPTERS["top 2"]
     counts = [counted(backbone, m) for m in (None, Full(), method)]
     known = counted(backbone, method, known=True)
 
@@ -153,10 +191,163 @@ def test_a_formula_without_one_of_its_terms_is_contradicted(
     assert known > formula(backbone, method, known=True)
 
 
+# The methods beside LoRA and full fine-tuning
+
+OTHERS: dict[str, Method] = {
+    "probe": LinearProbe(),
+    "adapter": Adapter(bottleneck=5),
+    "bitfit": BitFit(),
+    "prefix": Prefix(tokens=7),
+    "prompt": Prompt(tokens=7),
+    "p_tuning, left": PTuning(tokens=7, side="left", hidden=9),
+    "p_tuning, both": PTuning(tokens=7),
+    "p_tuning and bitfit": Both(PTuning(tokens=7, side="left"), BitFit()),
+    "lora and bitfit": Both(LoRA(rank=2, targets=("query", "ffn_out")), BitFit()),
+    "lora and adapter": Both(LoRA(rank=2, targets=("attention_output",)), Adapter(bottleneck=5)),
+    "lora and prefix": Both(LoRA(rank=2, targets=("query",), top_layers=1), Prefix(tokens=7)),
+    "prefix and prompt": Both(Prefix(tokens=7), Prompt(tokens=3)),
+}
+
+
+def beside(backbone: Backbone, method: Method) -> int:
+    """What is computed once a step: P-tuning's network, forward and backward, and merging."""
+    parts = (method.first, method.second) if isinstance(method, Both) else (method,)
+    d, total = backbone.width, 0
+    for part in parts:
+        if isinstance(part, PTuning):
+            h = part.hidden or d
+            total += 6 * part.tokens * (2 * d * h + h * h)
+        if isinstance(part, LoRA):
+            total += merging_flops(backbone, part)
+    return total
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("name", THREE)
+def test_other_methods(name: str, other: str) -> None:
+    backbone, method = THREE[name], OTHERS[other]
+    count = counted(backbone, method) - beside(backbone, method)
+    if backbone.decoder and other == "p_tuning, both":
+        # Its text's last token is not the row's, so all of the last layer is computed.
+        assert count > training_flops(backbone, method, LENGTHS)
+        limit = replace(LEAST, first_token=False)
+        assert count == training_flops(backbone, method, LENGTHS, limit=limit)
+    else:
+        assert count == training_flops(backbone, method, LENGTHS)
+
+
+TERMS = [
+    ("prefix", Prefix, {"keys": 0}),
+    ("prefix", Prefix, {"touched": frozenset()}),
+    ("prompt", Prompt, {"tokens": 0}),
+    ("prompt", Prompt, {"embeddings": False}),
+    ("p_tuning, left", PTuning, {"tokens": 0}),
+    ("p_tuning, left", PTuning, {"embeddings": False}),
+    ("adapter", Adapter, {"behind": {}}),
+    ("bitfit", BitFit, {"touched": frozenset()}),
+    ("p_tuning and bitfit", PTuning, {"tokens": 0}),
+    ("lora and adapter", Adapter, {"behind": {}}),
+]
+
+
+@pytest.mark.parametrize(("other", "kind", "less"), TERMS)
+def test_a_method_that_forgets_a_term_is_contradicted(
+    other: str, kind: type[Method], less: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, method = THREE["bert, mean"], OTHERS[other]
+    count = counted(backbone, method) - beside(backbone, method)
+    real = kind.work
+    monkeypatch.setattr(kind, "work", lambda self, backbone: replace(real(self, backbone), **less))
+    assert count > training_flops(backbone, method, LENGTHS)
+
+
+@pytest.mark.parametrize("name", THREE)
+def test_a_norm_that_trains_before_the_lowest_maps_is_counted(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, method = THREE[name], OTHERS["adapter"]
+    count = counted(backbone, method)
+    real = Adapter.work
+    forgets = lambda self, backbone: replace(real(self, backbone), embeddings=False)  # noqa: E731
+    monkeypatch.setattr(Adapter, "work", forgets)
+    assert (count > training_flops(backbone, method, LENGTHS)) == backbone.decoder
+
+
+@pytest.mark.parametrize("name", THREE)
+def test_a_probe_over_known_features_computes_nothing(name: str) -> None:
+    assert training_flops(THREE[name], LinearProbe(), LENGTHS, known=True) == 0
+    whole = training_flops(THREE[name], LinearProbe(), LENGTHS)
+    assert whole == forward_flops(THREE[name], LENGTHS) == counted(THREE[name], LinearProbe())
+
+
+@pytest.mark.parametrize("name", THREE)
+def test_a_method_of_ones_own_says_what_it_moves(name: str) -> None:
+    class Values(BitFit):
+        """Train the biases of the values."""
+
+        def change(self, encoder: torch.nn.Module, backbone: Backbone) -> None:
+            BitFit().change(encoder, backbone)
+            for part, parameter in encoder.named_parameters():
+                parameter.requires_grad_(part.endswith(("value.bias", "v_proj.bias")))
+
+        def work(self, backbone: Backbone) -> Work:
+            return Work(touched=frozenset({"value"}))
+
+    backbone = THREE[name]
+    assert counted(backbone, Values()) == training_flops(backbone, Values(), LENGTHS)
+
+
+# LoRA's further kinds
+
+
+def map_sums(backbone: Backbone, method: LoRA) -> tuple[int, int, int]:
+    """Over all adapted maps: 2 S in out, 2 r in out, 4 S r (in + out)."""
+    sums = [0, 0, 0]
+    for number in range(backbone.layers):
+        few = backbone.pooling != "mean" and number == backbone.layers - 1
+        for target in method.targets:
+            rows, columns = backbone.map_shape(target)
+            alone = few and target not in ("key", "value")
+            tokens = TEXTS if alone else sum(LENGTHS)
+            one = (2 * tokens * rows * columns, 2 * method.rank * rows * columns)
+            for place, count in enumerate((*one, 4 * tokens * method.rank * (rows + columns))):
+                sums[place] += backbone.copies(target) * count
+    return sums[0], sums[1], sums[2]
+
+
+@pytest.mark.parametrize("targets", [ATTENTION + FFN, ("value",), ("ffn_in",)])
+@pytest.mark.parametrize("name", THREE)
+def test_a_decomposed_lora_is_differentiated_through_its_map(
+    name: str, targets: tuple[Map, ...]
+) -> None:
+    backbone, method = THREE[name], LoRA(rank=2, targets=targets, decomposed=True)
+    of_maps, merging, of_factors = map_sums(backbone, method)
+    assert merging == merging_flops(backbone, method)
+    more = of_maps + 2 * merging - of_factors
+    assert counted(backbone, method) == formula(backbone, method) + more
+    plain = replace(method, decomposed=False)
+    assert formula(backbone, method) == formula(backbone, plain) == counted(backbone, plain)
+
+
+@pytest.mark.parametrize("name", THREE)
+def test_a_decomposed_lora_with_dropout_still_merges_for_its_lengths(name: str) -> None:
+    backbone, method = THREE[name], LoRA(rank=2, decomposed=True, dropout=0.5)
+    assert counted(backbone, method, training=True) == formula(backbone, method)
+
+
+def test_merging_counts_every_copy_of_a_map_and_adapted_layers_alone() -> None:
+    d, f = TINY_DECODER.width, TINY_DECODER.ffn
+    one = LoRA(rank=3, targets=("ffn_in",), top_layers=1)
+    assert merging_flops(TINY_DECODER, one) == 2 * (2 * 3 * d * f)
+    narrow = replace(one, targets=("key", "value"))
+    assert merging_flops(TINY_DECODER, narrow) == 2 * (2 * 3 * d * d // 2)
+    assert merging_flops(DISTILROBERTA, replace(one, top_layers=None)) == 6 * 2 * 3 * 768 * 3072
+
+
 # Each saving that a limit may rely on
 
 
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", ONE_TOKEN)
 def test_first_token(name: str) -> None:
     first = THREE[name]
     mean = replace(first, pooling="mean")
@@ -299,18 +490,6 @@ def test_merging_is_cheaper_than_adapters_on_their_own_at_real_sizes() -> None:
         # A step of one short text is another matter.
         few = training_flops(backbone, method, [8]) + merging_flops(backbone, method)
         assert few > training_flops(backbone, method, [8], limit=replace(LEAST, merged=False))
-
-
-def test_another_method_pays_for_all_states_and_six_operations_a_weight() -> None:
-    class Some(Method):
-        def attach(self, encoder: torch.nn.Module) -> None:
-            raise AssertionError("counting loads no weights")
-
-        def added_parameters(self, backbone: Backbone) -> int:
-            return 11
-
-    n, attention = MINILM.map_parameters, MINILM.layers * 9 * MINILM.width
-    assert training_flops(MINILM, Some(), [9]) == 9 * (4 * n + 12 * attention + 6 * 11)
 
 
 def test_texts_add_up_and_long_ones_cost_more() -> None:

@@ -6,12 +6,21 @@ from typing import Any
 import pytest
 import toy
 
+from experiments.settings import embedded
 from lowrank_da.backbone import DISTILROBERTA, MINILM, TINY
 from lowrank_da.corpora.outfox import Outfox
 from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment, Setting, canonical, key_of
+from lowrank_da.method import Method
+from lowrank_da.methods.adapter import Adapter
+from lowrank_da.methods.bitfit import BitFit
+from lowrank_da.methods.both import Both
 from lowrank_da.methods.full import Full
+from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.lora import LoRA
+from lowrank_da.methods.p_tuning import PTuning
+from lowrank_da.methods.prefix import Prefix
+from lowrank_da.methods.prompt import Prompt
 
 SETTING = Setting(corpus=Outfox(), backbone=MINILM, max_tokens=256, epochs=3)
 FULL = Experiment(setting=SETTING, method=Full(), learning_rate=3e-4)
@@ -21,6 +30,20 @@ LORA = Experiment(setting=SETTING, method=LoRA(rank=4, alpha=8.0), learning_rate
 def test_keys_of_kept_records_stay_what_they_are() -> None:
     assert FULL.key == "eaafe2e2561c5a38"
     assert LORA.key == "cb5ec1fb94351fef"
+
+
+def test_keys_of_the_embedded_records_stay_what_they_are() -> None:
+    published = LoRA(rank=5, alpha=8.0, targets=("query", "value"), start="gaussian")
+    keys = {
+        "full": Experiment(setting=embedded, method=Full(), learning_rate=1e-4).key,
+        "lora": Experiment(setting=embedded, method=LoRA(), learning_rate=2e-3).key,
+        "published": Experiment(setting=embedded, method=published, learning_rate=1e-4).key,
+    }
+    assert keys == {
+        "full": "44c4a0776515f5e0",
+        "lora": "fc683746b5953069",
+        "published": "e63e5a3da02ffee0",
+    }
 
 
 def test_canonical_form_leaves_defaults_out() -> None:
@@ -40,21 +63,52 @@ def test_canonical_form_leaves_defaults_out() -> None:
     assert spelt_out.key == LORA.key
 
 
-def test_a_default_never_changes() -> None:
-    defaults = {
-        name: field.default
-        for kind in (Setting, Experiment, LoRA)
-        for name, field in kind.__dataclass_fields__.items()
-        if field.default is not MISSING
-    }
-    maps = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
-    frozen = {"train_texts": None, "select_texts": None, "id_texts": None, "labels": ()}
-    frozen |= {"batch_tokens": 2048, "warmup": 0.06, "weight_decay": 0.0, "class_weights": False}
-    frozen |= {"hidden_dropout": 0.0, "attention_dropout": 0.0}
-    frozen |= {"rank": 8, "alpha": 16.0, "targets": maps, "dropout": 0.0}
-    frozen |= {"rank_stabilised": False, "start": "kaiming", "top_layers": None}
-    assert {name: defaults[name] for name in frozen} == frozen, "old keys would mean new things"
-    assert set(defaults) == set(frozen), "freeze the new field's default here"
+MAPS = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
+DEFAULTS: dict[type, dict[str, Any]] = {
+    Setting: {"train_texts": None, "select_texts": None, "id_texts": None},
+    Experiment: {
+        "labels": (),
+        "batch_tokens": 2048,
+        "warmup": 0.06,
+        "weight_decay": 0.0,
+        "hidden_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "class_weights": False,
+        "head_from": None,
+    },
+    LoRA: {
+        "rank": 8,
+        "alpha": 16.0,
+        "targets": MAPS,
+        "dropout": 0.0,
+        "rank_stabilised": False,
+        "start": "kaiming",
+        "top_layers": None,
+        "decomposed": False,
+        "b_rate": 1.0,
+    },
+    Adapter: {"bottleneck": 16},
+    Prefix: {"tokens": 20, "std": 0.02},
+    Prompt: {
+        "tokens": 20,
+        "start": "random",
+        "text": "Who wrote this text: a human being or a machine, and which machine was it?",
+    },
+    PTuning: {"tokens": 20, "side": "both", "hidden": None},
+    Both: {"first": PTuning(tokens=20, side="left"), "second": BitFit()},
+    Full: {},
+    LinearProbe: {},
+    BitFit: {},
+}
+
+
+@pytest.mark.parametrize("kind", DEFAULTS, ids=lambda kind: kind.__name__)
+def test_a_default_never_changes(kind: Any) -> None:
+    every = {name: field.default for name, field in kind.__dataclass_fields__.items()}
+    own = {name: default for name, default in every.items() if default is not MISSING}
+    frozen = DEFAULTS[kind]
+    assert {name: own[name] for name in frozen} == frozen, "old keys would mean new things"
+    assert set(own) == set(frozen), "freeze the new field's default here"
 
 
 def test_a_field_added_later_leaves_old_keys_alone() -> None:
@@ -75,6 +129,7 @@ CHANGES = {
     "attention_dropout": 0.1,
     "class_weights": True,
     "method": LoRA(),
+    "head_from": replace(FULL, method=LinearProbe()),
 }
 SETTING_CHANGES = {
     "corpus": toy.Toy(),
@@ -95,6 +150,15 @@ def test_every_field_is_part_of_the_key() -> None:
         keys.add(replace(FULL, setting=replace(SETTING, **{name: value})).key)
     keys |= {FULL.key, replace(FULL, method=LoRA(targets=("query",))).key}
     assert len(keys) == len(CHANGES) + len(SETTING_CHANGES) + 2
+
+
+def test_every_field_of_what_gives_the_head_is_part_of_the_key() -> None:
+    probe = replace(FULL, method=LinearProbe())
+    heads = [None, probe, replace(probe, learning_rate=0.01), replace(probe, head_from=probe)]
+    keys = {replace(FULL, head_from=head).key for head in heads}
+    assert len(keys) == len(heads)
+    assert replace(FULL, head_from=None).key == FULL.key
+    assert canonical(replace(FULL, head_from=probe))["head_from"] == canonical(probe)
 
 
 def test_seeds_are_no_part_of_an_experiment() -> None:
@@ -146,6 +210,37 @@ def test_bad_experiments_are_refused_in_one_line(change: dict[str, Any], says: s
     with pytest.raises(UserError, match=says) as told:
         replace(FULL, **change)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(FULL, setting=replace(SETTING, epochs=4)),
+        replace(FULL, setting=replace(SETTING, backbone=DISTILROBERTA)),
+        replace(FULL, labels=("chatGPT", "human")),
+    ],
+    ids=["epochs", "backbone", "classes"],
+)
+def test_a_head_of_elsewhere_is_refused_in_one_line(other: Experiment) -> None:
+    with pytest.raises(UserError, match="head_from is of another setting or other classes") as told:
+        replace(FULL, head_from=other)
+    assert "\n" not in str(told.value)
+
+
+def test_a_head_of_the_same_classes_in_another_order_fits() -> None:
+    one, two = (replace(FULL, labels=labels) for labels in (("chatGPT", "human"),) * 2)
+    assert replace(one, head_from=replace(two, labels=("human", "chatGPT"))).head_from
+
+
+@pytest.mark.parametrize(
+    ("method", "virtual"), [(Prefix(tokens=9), 9), (Both(Prompt(tokens=3)), 3)]
+)
+def test_virtual_tokens_and_text_share_the_positions(method: Method, virtual: int) -> None:
+    whole = replace(SETTING, max_tokens=512)
+    says = f"max_tokens=512: .* takes up {virtual} more, .*minilm takes 512; cut to {512 - virtual}"
+    with pytest.raises(UserError, match=says):
+        replace(FULL, setting=whole, method=method)
+    replace(FULL, setting=replace(whole, max_tokens=512 - virtual), method=method)
 
 
 def test_texts_by_role() -> None:

@@ -58,22 +58,26 @@ METHOD = '''
 
 from dataclasses import dataclass
 
-from lowrank_da.method import Method
+from lowrank_da import anatomy
+from lowrank_da.method import Method, Work
 
 
 @dataclass(frozen=True)
 class Norms(Method):
     """Scale and shift of every layer norm."""
 
-    def attach(self, encoder):
-        for name, parameter in encoder.named_parameters():
-            parameter.requires_grad_("LayerNorm" in name)
+    def change(self, encoder, backbone):
+        for norm in anatomy.norms(encoder):
+            norm.requires_grad_(True)
 
     def added_parameters(self, backbone):
         return 0
 
     def trained_parameters(self, backbone):
-        return (2 * backbone.layers + 1) * 2 * backbone.width
+        return backbone.norm_parameters
+
+    def work(self, backbone):
+        return Work(touched=frozenset({"attention_output", "ffn_out"}))
 '''
 
 STUDY = '''
@@ -126,6 +130,13 @@ class Norms(Table):
 TABLES = (Norms(id="NUMBER", title=Text("Norms", "Norms")),)
 '''
 
+(IA3,) = re.findall(
+    r"^```python\n(from dataclasses.*?)```",
+    (ROOT / "README.md").read_text(),
+    re.DOTALL | re.MULTILINE,
+)
+"""The README's example of a method."""
+
 NEXT = 1 + max(int(table.id) for table in tables() if table.id.isdigit())
 
 COMMANDS = """
@@ -146,6 +157,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "pyproject.toml", root)
     (root / "lowrank_da/corpora/riddles.py").write_text(CORPUS)
     (root / "lowrank_da/methods/norms.py").write_text(METHOD)
+    (root / "lowrank_da/methods/ia3.py").write_text(IA3)
     (root / "experiments/enough.py").write_text(STUDY)
     (root / "paper/tables/norms.py").write_text(TABLE.replace("NUMBER", str(NEXT)))
     return root
@@ -179,8 +191,37 @@ def test_the_new_study_trains_the_new_method_on_the_new_corpus(tree: Path, print
     assert run.experiment["setting"]["corpus"] == {"is": "riddles"}
     assert run.experiment["method"] == {"is": "norms"}
     assert run.labels == ("sphinx", "human")
-    norms = 5 * 2 * 16
+    norms = 4 * 2 * 16
     assert run.result["parameters"]["trained"] == norms + run.result["parameters"]["head"]
+
+
+@pytest.mark.slow
+def test_the_readmes_method_has_every_property_and_trains(tree: Path) -> None:
+    shutil.copytree(ROOT / "tests", tree / "tests", dirs_exist_ok=True)
+    environment = os.environ | {"PYTHONPATH": str(tree), "XDG_CACHE_HOME": str(tree / "cache")}
+    properties = [
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/test_methods.py",
+        "-k",
+        "ia3",
+    ]
+    cell = ["run", "method_comparison", "ia3", "--setting", "tiny", "--device", "cpu"]
+    for asked in (properties, ["-m", "lowrank_da.cli", *cell]):
+        done = subprocess.run(
+            [sys.executable, *asked],
+            cwd=tree,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    run = Run.load(record_path(tree / "runs", "method_comparison", "tiny", "ia3", 0))
+    assert run.result["parameters"]["adapter"] == 2 * (16 + 16 + 32)
 
 
 def test_the_new_table_stands_with_the_others(tree: Path, printed: str) -> None:

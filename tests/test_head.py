@@ -1,6 +1,6 @@
 """head.py: pooling over the tokens of each text, and RoBERTa's own head."""
 
-from typing import Literal
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import RobertaConfig
 from transformers.models.roberta.modeling_roberta import RobertaClassificationHead
 
-from lowrank_da.backbone import TINY
-from lowrank_da.head import Head
+from lowrank_da.backbone import TINY, Pooling
+from lowrank_da.head import Head, pool
 from lowrank_da.packing import Packing
 
 SHORT = (5, 2, 3)
@@ -29,38 +29,57 @@ def packed(lengths: tuple[int, ...] = SHORT) -> tuple[Tensor, Packing]:
     return torch.cat(texts(lengths)), Packing.of(lengths)
 
 
-@every_length
-def test_first_token(lengths: tuple[int, ...]) -> None:
-    pooled = Head(16, 3, "first", 0.0).pool(*packed(lengths))
-    assert torch.equal(pooled, torch.stack([text[0] for text in texts(lengths)]))
+PLAIN: dict[Pooling, Callable[[Tensor], Tensor]] = {
+    "first": lambda text: text[0],
+    "last": lambda text: text[-1],
+    "mean": lambda text: text.mean(dim=0),
+}
+"""What each pooling makes of one text's states."""
+every_pooling = pytest.mark.parametrize("pooling", PLAIN)
 
 
 @every_length
-def test_mean_over_the_texts_own_tokens(lengths: tuple[int, ...]) -> None:
-    wanted = torch.stack([text.mean(dim=0) for text in texts(lengths)])
-    torch.testing.assert_close(Head(16, 3, "mean", 0.0).pool(*packed(lengths)), wanted)
+@every_pooling
+def test_pooling_is_over_a_texts_own_tokens(pooling: Pooling, lengths: tuple[int, ...]) -> None:
+    wanted = torch.stack([PLAIN[pooling](text) for text in texts(lengths)])
+    torch.testing.assert_close(pool(*packed(lengths), pooling), wanted)
 
 
-def test_other_borders_between_texts_are_noticed() -> None:
-    states, _ = packed((5, 2, 3))
-    for pooling in ("first", "mean"):
-        head = Head(16, 3, pooling, 0.0)
-        found = head.pool(states, Packing.of((5, 3, 2)))
-        same = (found - head.pool(*packed((5, 2, 3)))).abs().amax(dim=1) < 1e-6
-        assert same.tolist() == [True, pooling == "first", False]
+@every_pooling
+def test_what_is_pooled_already_stays_what_it_is(pooling: Pooling) -> None:
+    states, packing = packed()
+    pooled = pool(states, packing, pooling)
+    assert torch.equal(pool(pooled, packing.singles(), pooling), pooled)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "same"),
+    [
+        ("first", [True, True, False]),
+        ("last", [True, False, True]),
+        ("mean", [True, False, False]),
+    ],
+)
+def test_other_borders_between_texts_are_noticed(pooling: Pooling, same: list[bool]) -> None:
+    states, packing = packed((5, 2, 3))
+    found = pool(states, Packing.of((5, 3, 2)), pooling)
+    near = (found - pool(states, packing, pooling)).abs().amax(dim=1) < 1e-6
+    assert near.tolist() == same
 
 
 def test_means_are_taken_in_float32() -> None:
     """1 + 2^-8 is no number in bf16, and summing a thousand of them would lose far more."""
     states, packing = torch.ones(1000, 16).bfloat16(), Packing.of([999, 1])
     states[0] = 256.0
-    pooled = Head(16, 3, "mean", 0.0).pool(states, packing)
+    pooled = pool(states, packing, "mean")
     assert pooled.dtype == torch.float32
     torch.testing.assert_close(pooled[0], torch.full((16,), (256 + 998) / 999))
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean"])
-def test_a_text_has_no_influence_on_its_neighbours(pooling: Literal["first", "mean"]) -> None:
+@pytest.mark.parametrize(
+    ("pooling", "reads"), [("first", [True, False]), ("last", [False, True]), ("mean", [True] * 2)]
+)
+def test_a_text_has_no_influence_on_its_neighbours(pooling: Pooling, reads: list[bool]) -> None:
     states, packing = packed()
     states.requires_grad_()
     logits = Head(16, 3, pooling, 0.0)(states, packing)
@@ -68,7 +87,7 @@ def test_a_text_has_no_influence_on_its_neighbours(pooling: Literal["first", "me
     logits[1].sum().backward()
     assert states.grad is not None
     reached = states.grad.abs().sum(dim=1) > 0
-    assert reached.tolist() == [False] * 5 + [True, pooling == "mean"] + [False] * 3
+    assert reached.tolist() == [False] * 5 + reads + [False] * 3
 
 
 def test_equals_the_head_of_roberta() -> None:

@@ -14,6 +14,8 @@ from lowrank_da.classifier import Classifier
 from lowrank_da.errors import UserError
 from lowrank_da.joint import Joint, JointBatch
 from lowrank_da.method import Method
+from lowrank_da.methods.adapter import Adapter
+from lowrank_da.methods.bitfit import BitFit
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.lora import LoRA
 from lowrank_da.run import Run
@@ -198,3 +200,11 @@ def test_other_settings_and_backbones_are_refused(tmp_path: Path) -> None:
         train.run([one, two], tmp_path, tmp_path, CPU, jointly=True)
     with pytest.raises(UserError, match="one joint training has one backbone"):
         Joint([members("bert")[0], members("roberta")[0]])
+
+
+@pytest.mark.parametrize("family", BACKBONES)
+def test_ranks_may_differ_and_methods_may_not(family: str) -> None:
+    Joint([members(family, LoRA(rank=rank))[0] for rank in (1, 3)])
+    for other in (BitFit(), Adapter(bottleneck=2), LoRA(rank=2, targets=("query",))):
+        with pytest.raises(UserError, match="adapts the same maps in all members; train them"):
+            Joint([members(family)[0], members(family, other)[0]])

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from lowrank_da.batches import pack
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpus import ID, SELECT, TRAIN
 from lowrank_da.errors import UserError
+from lowrank_da.experiment import Experiment
 from lowrank_da.journal import Journal
+from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.lora import LoRA
 from lowrank_da.run import Run, record_path, uid_hash
 from lowrank_da.train import Cell
@@ -303,6 +306,170 @@ def test_a_trial_holds_select_alone(tmp_path: Path) -> None:
     run = toy.run(toy.cell(select_only=True, epochs=1), tmp_path)
     assert set(run.result["splits"]) == {SELECT}
     assert set(Run.load(run.path(tmp_path)).predictions) == {SELECT}
+
+
+# --- a head from another training ---------------------------------------------------------------
+
+PROBE = toy.experiment(method=LinearProbe(), learning_rate=0.05)
+
+
+def lp_ft(seed: int = 0, before: Experiment = PROBE, **changes: Any) -> Cell:
+    """A cell that starts from the head of `before`."""
+    return toy.cell(seed, name="lp_ft", head_from=before, **changes)
+
+
+def head_record(cell: Cell, folder: Path) -> Path:
+    return record_path(folder, cell.study, cell.setting, f"{cell.name}.head", cell.seed)
+
+
+def heads(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: w for name, w in weights.items() if name.startswith("head.")}
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
+    """The weights with which every training from now on begins, one after the other."""
+    seen: list[dict[str, torch.Tensor]] = []
+    whole = train._train
+
+    def watch(members: Any, *given: Any) -> None:
+        states = (member.classifier.state_dict() for member in members)
+        seen.extend({name: w.clone() for name, w in state.items()} for state in states)
+        whole(members, *given)
+
+    monkeypatch.setattr(train, "_train", watch)
+    return seen
+
+
+@pytest.mark.parametrize("before", [PROBE, toy.experiment(method=LoRA(rank=2))])
+def test_the_second_training_starts_from_the_firsts_head_and_from_nothing_else(
+    before: Experiment, tmp_path: Path, starts: list[dict[str, torch.Tensor]]
+) -> None:
+    cell = lp_ft(before=before)
+    run = toy.run(cell, tmp_path)
+    head = Run.load(head_record(cell, tmp_path))
+    assert (head.key, head.seed) == (before.key, cell.seed)
+    assert set(head.result["splits"]) == set(head.predictions) == {SELECT}
+    trained = heads(weights_of(head, tmp_path))
+    fresh = Classifier(cell.experiment, cell.seed, steps=1).state_dict()
+    assert len(starts) == 2
+    assert not same_weights(heads(starts[0]), trained)
+    assert same_weights(heads(starts[1]), trained)
+    assert same_weights(
+        {n: w for n, w in starts[1].items() if n not in trained},
+        {n: w for n, w in fresh.items() if n not in trained},
+    )
+    alone = toy.run(toy.cell(name="full"), tmp_path)
+    assert alone.result["curve"] != run.result["curve"]
+    assert alone.key != run.key
+
+
+def test_a_head_is_that_of_its_training_alone(tmp_path: Path) -> None:
+    cell = lp_ft(seed=1)
+    toy.run(cell, tmp_path / "two")
+    alone = toy.run(Cell("play", "toy", "probe", PROBE, 1), tmp_path / "one")
+    head = Run.load(head_record(cell, tmp_path / "two"))
+    own = weights_of(head, tmp_path / "two")
+    assert same_weights(own, weights_of(alone, tmp_path / "one"))
+    assert head.result["curve"] == alone.result["curve"]
+    toy.run(lp_ft(seed=2), tmp_path / "two")
+    other = Run.load(head_record(lp_ft(seed=2), tmp_path / "two"))
+    assert not same_weights(own, weights_of(other, tmp_path / "two"))
+
+
+def test_what_the_head_took_is_told_apart(tmp_path: Path) -> None:
+    twice = replace(PROBE, head_from=PROBE)
+    cell = lp_ft(before=twice)
+    run = toy.run(cell, tmp_path)
+    head = Run.load(head_record(cell, tmp_path))
+    name = f"{cell.name}.head"
+    first = Run.load(head_record(Cell("play", "toy", name, twice, 0), tmp_path))
+
+    def spent(one: Run) -> float:
+        parts = ("head_seconds", "trunk_seconds", "train_seconds")
+        return float(sum(one.measured[part] for part in parts))
+
+    assert first.measured["head_seconds"] == 0.0
+    assert head.measured["head_seconds"] == spent(first) > 0
+    assert run.measured["head_seconds"] == spent(head) > spent(first)
+    assert toy.run(toy.cell(), tmp_path).measured["head_seconds"] == 0.0
+
+
+def test_both_records_are_used_again(tmp_path: Path, starts: list[dict[str, torch.Tensor]]) -> None:
+    cell = lp_ft()
+    run = toy.run(cell, tmp_path)
+    starts.clear()
+    assert toy.run(cell, tmp_path).made_by == run.made_by
+    assert starts == []
+    run.path(tmp_path).unlink()
+    again = toy.run(cell, tmp_path)
+    assert len(starts) == 1, "the head is there"
+    assert again.result == run.result
+    toy.run(lp_ft(before=replace(PROBE, learning_rate=0.01)), tmp_path)
+    assert len(starts) == 3, "another head"
+
+
+def test_a_record_without_its_head_is_told_in_one_line(tmp_path: Path) -> None:
+    cell = lp_ft()
+    run = toy.run(cell, tmp_path)
+    run.path(tmp_path).unlink()
+    weights = head_record(cell, tmp_path).with_suffix(".safetensors")
+    weights.unlink()
+    with pytest.raises(UserError, match=r"is missing; delete .*json to train it again") as told:
+        toy.run(cell, tmp_path)
+    assert str(weights) in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("stage", ["the head", "the whole"])
+def test_interrupted_in_either_stage_it_ends_as_the_unbroken_one(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = lp_ft()
+    unbroken = toy.run(cell, tmp_path / "unbroken")
+    head = Run.load(head_record(cell, tmp_path / "unbroken"))
+    step, steps = Classifier.training_step, iter(range(10**6))
+    last = head.result["steps"] * (1 if stage == "the whole" else 0) + unbroken.result["steps"] // 2
+
+    def stop(self: Classifier, *given: Any) -> torch.Tensor:
+        if next(steps) == last:
+            raise KeyboardInterrupt
+        return step(self, *given)
+
+    folder = tmp_path / "broken"
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "training_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            toy.run(cell, folder, resume_seconds=0.0)
+    assert head_record(cell, folder).exists() == (stage == "the whole")
+    assert not record_of(cell, folder).exists()
+    assert list(record_of(cell, folder).parent.glob("*.resume")), "something to go on from"
+    resumed = toy.run(cell, folder)
+    assert resumed.result == unbroken.result
+    assert_same_predictions(resumed, unbroken)
+    assert same_weights(weights_of(resumed, folder), weights_of(unbroken, tmp_path / "unbroken"))
+    assert not list(record_of(cell, folder).parent.glob("*.resume"))
+
+
+def test_cells_trained_jointly_start_from_their_own_heads(
+    tmp_path: Path, starts: list[dict[str, torch.Tensor]]
+) -> None:
+    method = LoRA(rank=2)
+    cells = [
+        replace(lp_ft(seed, method=method), name=name) for seed, name in ((0, "one"), (1, "two"))
+    ]
+    plain = replace(cells[0], name="plain", experiment=toy.experiment(method=method))
+    group = [cells[0], plain, cells[1]]
+    machine = train.machine("cpu", "fp32")
+    runs = train.run(group, tmp_path, tmp_path, machine, jointly=True)
+    assert [run.name for run in runs] == ["one", "plain", "two"]
+    one, two = (weights_of(Run.load(head_record(c, tmp_path)), tmp_path) for c in cells)
+    begun = [heads(state) for state in starts[2:]]
+    assert len(begun) == 3
+    assert same_weights(begun[0], heads(one))
+    assert same_weights(begun[2], heads(two))
+    fresh = Classifier(plain.experiment, plain.seed, steps=1).state_dict()
+    assert same_weights(begun[1], heads(fresh))
 
 
 # --- class weights and precision ----------------------------------------------------------------

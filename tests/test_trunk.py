@@ -9,26 +9,35 @@ import numpy as np
 import pytest
 import torch
 import toy
-from tiny_models import BACKBONES, CAP, LENGTHS, encoder, texts
+from tiny_models import CAP, FAMILIES, LENGTHS, encoder, texts
 from torch import Tensor
 
-from lowrank_da import train, trunk
+from lowrank_da import cost, train, trunk
 from lowrank_da.backbone import Backbone
 from lowrank_da.batches import Batches, Known
 from lowrank_da.classifier import Classifier
-from lowrank_da.corpus import CACHE_VARIABLE
+from lowrank_da.corpus import CACHE_VARIABLE, ID, SELECT, TRAIN
 from lowrank_da.encode import encode
 from lowrank_da.errors import UserError
+from lowrank_da.head import pool
 from lowrank_da.methods.full import Full
+from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.lora import LoRA
+from lowrank_da.methods.prompt import Prompt
 from lowrank_da.run import Run
 
 CPU = torch.device("cpu")
-DEEPER = {family: replace(backbone, layers=3) for family, backbone in BACKBONES.items()}
+DEEPER = {family: replace(backbone, layers=3) for family, backbone in FAMILIES.items()}
 TOP = LoRA(rank=2, top_layers=1)
 ALL_LENGTHS = LENGTHS | {"more than a batch": (30, 1, CAP, 7, 1, 29, 30, CAP, 2)}
 every_family = pytest.mark.parametrize("family", DEEPER)
 every_length = pytest.mark.parametrize("lengths", ALL_LENGTHS.values(), ids=list(ALL_LENGTHS))
+POOLED = {
+    f"{family}-{pooling}": replace(backbone, pooling=pooling)
+    for family, backbone in FAMILIES.items()
+    for pooling in (("last", "mean") if backbone.decoder else ("first", "last", "mean"))
+}
+every_pooling = pytest.mark.parametrize("backbone", POOLED.values(), ids=list(POOLED))
 every_depth = pytest.mark.parametrize("layers", [1, 2])
 
 
@@ -123,15 +132,19 @@ def check(one: Case, known: Known) -> None:
 @every_length
 @every_depth
 @every_family
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_cached_equals_uncached(
-    family: str, lengths: tuple[int, ...], layers: int, dtype: torch.dtype
-) -> None:
-    one = case(family, lengths, layers, dtype)
+def test_cached_equals_uncached(family: str, lengths: tuple[int, ...], layers: int) -> None:
+    # The longest case in the narrower type: it holds all the others.
+    most = lengths == ALL_LENGTHS["more than a batch"]
+    for dtype in (torch.float32, torch.bfloat16)[: 1 + most]:
+        check_states(case(family, lengths, layers, dtype), lengths, layers)
+
+
+def check_states(one: Case, lengths: tuple[int, ...], layers: int) -> None:
+    """The states above that many layers, and what comes of them."""
     known = one.known(layers)
     assert known.layers == layers
     assert known.table.shape == (sum(lengths), one.backbone.width)
-    assert known.table.dtype == dtype
+    assert known.table.dtype == one.dtype
     check(one, known)
 
 
@@ -364,6 +377,9 @@ def test_a_bf16_training_learns_as_much_with_it(tmp_path: Path) -> None:
         ({"method": LoRA(rank=2)}, False),
         ({"method": LoRA(rank=2, top_layers=2)}, False),
         ({"method": Full()}, False),
+        ({"method": Prompt(tokens=2)}, False),
+        ({"method": LinearProbe()}, True),
+        ({"method": LinearProbe(), "hidden_dropout": 0.1}, False),
     ],
 )
 def test_it_is_used_where_lower_layers_stay_the_same(
@@ -397,6 +413,147 @@ def test_a_binarys_states_are_those_of_its_own_texts(tmp_path: Path) -> None:
         for cached in (True, False)
     ]
     same_run(*runs)
+
+
+# --- of all layers: what a probe reads ----------------------------------------------------------
+
+
+def probe(backbone: Backbone, dtype: torch.dtype = torch.float32) -> Case:
+    """A frozen encoder with a head, and more texts than a batch takes."""
+    setting = toy.setting(backbone=backbone, max_tokens=CAP)
+    model = Classifier(toy.experiment(setting=setting, method=LinearProbe()), 0, steps=10).eval()
+    torch.nn.init.normal_(model.head.out_proj.weight, std=0.3)
+    model.fit_to(dtype)
+    return Case(model, backbone, texts(backbone, ALL_LENGTHS["more than a batch"]), dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@every_pooling
+def test_cached_features_equal_uncached_ones(backbone: Backbone, dtype: torch.dtype) -> None:
+    one = probe(backbone, dtype)
+    known = one.known(backbone.layers)
+    assert known.pooled
+    assert known.table.shape == (len(one.ids), backbone.width)
+    assert known.table.dtype == torch.float32
+    check(one, known)
+
+
+@every_pooling
+def test_features_are_those_of_transformers(backbone: Backbone) -> None:
+    one = probe(backbone)
+    known = one.known(backbone.layers)
+    model = encoder(backbone, dtype=torch.float32)
+    for ids, start in zip(one.ids, known.starts, strict=True):
+        states = model(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        plain = {"first": states[0], "last": states[-1], "mean": states.mean(dim=0)}
+        wanted = plain[backbone.pooling]
+        torch.testing.assert_close(known.table[start], wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("twin", ["shifted by a row", "of another text"])
+@every_pooling
+def test_wrong_features_are_noticed(backbone: Backbone, twin: str) -> None:
+    one = probe(backbone)
+    known = one.known(backbone.layers)
+    check(one, known)
+    with pytest.raises(AssertionError):
+        check(one, TWINS[twin](one, known))
+
+
+def test_features_are_computed_once_whatever_the_batches(computed: list[int]) -> None:
+    one = probe(POOLED["bert-mean"])
+    first = one.known(2)
+    assert sum(computed) == sum(map(len, one.ids))
+    computed.clear()
+    again = one.known(2)
+    larger = trunk.known(one.model.encoder, one.backbone, one.ids, 2, CPU, one.dtype, budget=1000)
+    assert computed == []
+    assert [found.computed for found in (first, again, larger)] == [True, False, False]
+    assert torch.equal(first.table, again.table)
+    check(one, larger)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_another_pooling_weight_or_text_is_another_features_file(
+    family: str, folder: Path, computed: list[int]
+) -> None:
+    poolings = [backbone for name, backbone in POOLED.items() if name.startswith(family)]
+    for number, backbone in enumerate(poolings, start=1):
+        probe(backbone).known(backbone.layers)
+        assert len(names(folder)) == number, "another pooling"
+    one, made = probe(poolings[0]), len(poolings)
+    changed = one._replace(ids=[*one.ids[:-1], [*one.ids[-1][:-1], 7 + one.ids[-1][-1] % 2]])
+    changed.known(one.backbone.layers)
+    assert len(names(folder)) == made + 1, "another text"
+    for number, weight in enumerate(one.model.encoder.parameters(), start=made + 2):
+        with torch.no_grad():
+            weight.view(-1)[-1] += 0.5
+        one.known(one.backbone.layers)
+        assert len(names(folder)) == number, "another weight, wherever it is"
+    made = len(names(folder))
+    computed.clear()
+    with torch.no_grad():
+        one.model.head.dense.weight += 0.5
+    one.known(one.backbone.layers)
+    assert (len(names(folder)), computed) == (made, []), "the head does not matter"
+
+
+@every_pooling
+def test_a_probe_trained_over_features_is_the_probe(
+    backbone: Backbone, tmp_path: Path, folder: Path
+) -> None:
+    changes = {"setting": toy.setting(backbone=backbone, epochs=2), "method": LinearProbe()}
+    uncached = trained(tmp_path / "uncached", cached=False, **changes)
+    assert names(folder) == set()
+    cached = trained(tmp_path / "cached", cached=True, **changes)
+    assert len(names(folder)) == 4, "train, select, id and ood"
+    same_run(cached, uncached)
+    losses = [point["loss"] for point in cached.result["curve"]]
+    assert losses[-1] < losses[0], "something must have been learned"
+
+
+def test_features_of_other_texts_would_change_a_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uncached = trained(tmp_path / "uncached", cached=False, method=LinearProbe())
+    monkeypatch.setattr(trunk, "known", _shifted)
+    with pytest.raises(AssertionError):
+        same_run(trained(tmp_path / "cached", cached=True, method=LinearProbe()), uncached)
+
+
+def test_a_second_probe_computes_no_layer_in_training_or_prediction(
+    tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = toy.setting()
+    ids = train.prepare(setting).ids
+    first = trained(tmp_path, cached=True, setting=setting, method=LinearProbe())
+    assert sum(computed) == sum(len(text) for role in ids.values() for text in role)
+    assert set(ids) == {TRAIN, SELECT, ID, toy.OOD} == {TRAIN, *first.predictions}
+    whole = cost.forward_flops(setting.backbone, map(len, ids[TRAIN]))
+    assert first.measured["trunk_flops"] == whole
+    assert first.measured["needed_flops"] == 0
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a layer is computed")
+
+    monkeypatch.setattr("lowrank_da.encode.embed", refuse)
+    others: Sequence[dict[str, Any]] = (
+        {"name": "seed", "seed": 1},
+        {"name": "rate", "learning_rate": 0.01},
+        {"name": "owl", "labels": ("owl", "human")},
+    )
+    for changes in others:
+        again = trained(tmp_path, cached=True, setting=setting, method=LinearProbe(), **changes)
+        assert set(again.predictions) == set(first.predictions)
+        assert again.measured["trunk_flops"] == 0
+
+
+def test_pooling_what_is_pooled_changes_nothing() -> None:
+    one = probe(POOLED["decoder-last"])
+    batch = Batches(one.ids, [0] * len(one.ids), budget=64, known=one.known(2)).batch([3, 0])
+    assert batch.states is not None
+    states, packing = encode(one.model.encoder, one.backbone, batch)
+    assert torch.equal(pool(states, packing, one.backbone.pooling), batch.states)
 
 
 # --- on a card ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Two random encoders of each family, small enough for every property to be tried on both."""
+"""A random model of each family, small enough for every property to be tried on all of them."""
 
 from dataclasses import replace
 from typing import Literal
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from lowrank_da.backbone import TINY, Backbone
+from lowrank_da.backbone import TINY, TINY_DECODER, Backbone
 from lowrank_da.layers import LoRALinear
 from lowrank_da.method import Method
 
@@ -16,8 +16,9 @@ TINY_BERT = replace(
     TINY, name="tiny_bert", family="bert", positions=128, type_vocab=2, pooling="mean"
 )
 BACKBONES = {"roberta": TINY, "bert": TINY_BERT}
+FAMILIES = BACKBONES | {"decoder": TINY_DECODER}
 CAP = 128
-"""Tokens that both take at most."""
+"""Tokens that each takes at most."""
 LENGTHS = {
     "one token": (1,),
     "one token each": (1, 1, 1),
@@ -32,18 +33,20 @@ def encoder(
     backbone: Backbone = TINY, method: Method | None = None, dtype: torch.dtype = torch.float64
 ) -> PreTrainedModel:
     """The encoder in evaluation mode, changed by `method`, its adapters away from their start."""
-    model = backbone.load().to(dtype)
+    model = backbone.load()
     if method is not None:
         torch.manual_seed(1)
         method.attach(model, backbone)
         move_from_start(model)
-    return model.eval()
+    return model.to(dtype).eval()
 
 
 def move_from_start(model: nn.Module) -> None:
-    """Give every B, which starts at zero, values as if it had been trained."""
+    """Give every B, which starts at zero, and DoRA's lengths values as if they had been trained."""
     for layer in lora_layers(model).values():
         nn.init.normal_(layer.lora_B, std=0.3)
+        if layer.magnitude is not None:
+            nn.init.uniform_(layer.magnitude, 0.5, 1.5)
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:

@@ -3,15 +3,15 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import experiments
 from experiments.benchmarks import timing
-from lowrank_da import train
-from lowrank_da.campaign import Campaign
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.study import Checkout
-from lowrank_da.train import Machine
+
+if TYPE_CHECKING:
+    from lowrank_da.train import Machine
 
 S = TypeVar("S")
 
@@ -23,8 +23,11 @@ def checkout() -> Checkout:
 
 def rates(here: Checkout) -> dict[str, float]:
     """Each method's learning rate on `embedded`; `UserError` when the trials are not kept."""
-    found = Campaign(here, "thesis", "embedded").known_rates()
-    if found is None:
+    from lowrank_da.campaign import Campaign
+
+    campaign = Campaign(here, "thesis", "embedded")
+    found = campaign.known_rates()
+    if found.keys() < campaign.trial_cells().keys():
         raise UserError(
             f"no learning-rate trials of thesis in embedded are in {here.results} or {here.runs};"
             " run `lowrank-da reproduce`"
@@ -43,13 +46,15 @@ def run(
     benchmark: str,
     what: str,
     sizes: Mapping[str, S],
-    measure: Callable[[str, S, Machine], timing.Record],
+    measure: Callable[[str, S, "Machine"], timing.Record],
     argv: Sequence[str] | None = None,
 ) -> int:
     """Measure in the size asked for, save below `runs/benchmarks/`, and print the table.
 
     The exit code: 0 when it worked; 2, with one line on standard error, when the input is bad.
     """
+    from lowrank_da import train
+
     parser = Parser(prog=f"python -m experiments.benchmarks.{benchmark}", description=what)
     parser.add_argument("--size", default="small", help=", ".join(sizes))
     parser.add_argument("--device", default="auto", help=", ".join(train.DEVICES))

@@ -23,6 +23,7 @@ from experiments.benchmarks.command import checkout, rates
 from experiments.benchmarks.timing import Case, Measurement, Row
 from lowrank_da import train
 from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.lora import LoRA
 from lowrank_da.train import Cell, Machine
 
@@ -37,13 +38,15 @@ class Size:
     setting: Setting
     repeats: int
     ranks: tuple[int, ...] = RANKS
+    probed_texts: int | None = None
+    """Training texts a class that linear probes are trained on; None: the setting's."""
 
 
 _SHORT = replace(settings.embedded, select_texts=8, id_texts=8, epochs=3)
 SIZES = {
     "tiny": Size(replace(settings.tiny, epochs=3), 1, ranks=(1, 2)),
-    "small": Size(replace(_SHORT, train_texts=16), 1),
-    "full": Size(replace(_SHORT, train_texts=32), 2),
+    "small": Size(replace(_SHORT, train_texts=16), 1, probed_texts=100),
+    "full": Size(replace(_SHORT, train_texts=32), 2, probed_texts=500),
 }
 
 
@@ -83,6 +86,23 @@ def together(
     }
 
 
+def probe(experiment: Experiment, machine: Machine, root: Path, *, again: bool) -> Measurement:
+    """One linear probe from an empty trunk folder; `again`, another one after it on its features.
+
+    `seconds` holds the pass that makes the features, and the training; `whole_seconds` also
+    building and judging.
+    """
+    cells = [
+        Cell("benchmarks", "sharing", f"probe_{seed}", experiment, seed, select_only=True)
+        for seed in range(2 if again else 1)
+    ]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        runs = train.run(cells, folder, root, machine, trunks=folder / "trunks")
+    own = runs[-1].measured
+    return {"seconds": own["train_seconds"] + own["trunk_seconds"], "whole_seconds": own["seconds"]}
+
+
 def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     """The benchmark in one size."""
     here = checkout()
@@ -102,6 +122,12 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     cases.append(
         Case("three binaries jointly", partial(run, groups["three binaries"], jointly=True))
     )
+    probed = replace(setting, train_texts=size.probed_texts or setting.train_texts)
+    probing = Experiment(setting=probed, method=LinearProbe(), learning_rate=LinearProbe.rates[0])
+    cases += [
+        Case(case, partial(probe, probing, machine, here.root, again=again))
+        for case, again in (("a first linear probe", False), ("a second one", True))
+    ]
     measured = timing.interleaved(cases, size.repeats)
 
     def row(what: str, over: str, under: str, target: str | None, note: str = "") -> Row:
@@ -132,6 +158,14 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
             "ranks",
             "<= 0.45",
             f"ranks {', '.join(map(str, size.ranks))}",
+        ),
+        timing.ratio(
+            "a second linear probe on the same texts / the first",
+            measured["a second one"],
+            measured["a first linear probe"],
+            target="<= 0.05",
+            note="training, with the pass that makes the features; building the model, which both"
+            " do, not counted",
         ),
     ]
     data = train.prepare(setting)

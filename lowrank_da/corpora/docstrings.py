@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -281,6 +282,12 @@ class Docstrings(Corpus):
         "prose from the documentation strings of installed Python libraries, against text sampled"
         " from three n-gram models of it"
     )
+    descriptions: ClassVar[Mapping[str, str]] = {
+        "bigram": "Text without sense, in which no word knows more than the word before it.",
+        "trigram": "Text of phrases of three words that make sense each, but not together.",
+        "fourgram": "Fluent text of common phrases that drifts from one subject to another.",
+        Corpus.human: "Documentation of a Python library that a programmer has written.",
+    }
     licence = "each library's own; made on the spot, never distributed"
     citation = "made by lowrank_da from the documentation strings of installed Python libraries"
 

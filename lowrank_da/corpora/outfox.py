@@ -15,10 +15,10 @@ pooled and split anew:
 import hashlib
 import logging
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lowrank_da.corpora import _jsonl
 from lowrank_da.corpus import (
@@ -155,6 +155,12 @@ class Outfox(Corpus):
         "student essays against gpt-3.5-turbo, FLAN-T5-XXL and text-davinci-003"
         " on the same prompts (OUTFOX)"
     )
+    descriptions: ClassVar[Mapping[str, str]] = {
+        "chatGPT": "A polished essay in balanced paragraphs, written by the chat model ChatGPT.",
+        "flan_t5": "A short and repetitive essay, written by the language model FLAN-T5.",
+        "davinci": "A plain and orderly essay, written by the language model text-davinci-003.",
+        Corpus.human: "An essay by a school student, with opinions and spelling mistakes.",
+    }
     licence = "Apache-2.0 (OUTFOX); the students' essays derive from the Kaggle Feedback Prize data"
     citation = (
         "Koike, Kaneko, Okazaki: OUTFOX: LLM-Generated Essay Detection Through In-Context Learning"

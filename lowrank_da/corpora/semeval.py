@@ -24,6 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from lowrank_da.corpora import _jsonl
 from lowrank_da.corpus import ID, OOD, SELECT, TRAIN, Corpus, Example, Splits, data_home, normalised
@@ -115,6 +116,12 @@ class SemEval(Corpus):
         "Wikipedia, WikiHow, Reddit and arXiv texts by people against chatGPT, cohere and davinci"
         " (SemEval-2024 task 8, subtask B)"
     )
+    descriptions: ClassVar[Mapping[str, str]] = {
+        "chatGPT": "A polished and well-ordered text, written by the chat model ChatGPT.",
+        "cohere": "A text with loose ends, written by Cohere's language model.",
+        "davinci": "A plain and orderly text, written by the language model text-davinci-003.",
+        Corpus.human: "A text by a person, as people write on Wikipedia, WikiHow, Reddit or arXiv.",
+    }
     licence = "Apache-2.0 (code of the task); the texts keep the terms of their sources"
     citation = (
         "Wang et al.: SemEval-2024 Task 8: Multidomain, Multimodel and Multilingual"

@@ -59,4 +59,6 @@ class Adapter(Method):
 
     def work(self, backbone: Backbone) -> Work:
         weights = backbone.width * self.bottleneck
-        return Work(touched=frozenset(BEHIND), behind=dict.fromkeys(BEHIND, (weights, weights)))
+        # A decoder's norms stand before its maps, an encoder's behind them.
+        below, behind = backbone.decoder, dict.fromkeys(BEHIND, (weights, weights))
+        return Work(embeddings=below, touched=frozenset(BEHIND), behind=behind)

@@ -5,6 +5,7 @@ maps have none, it adds them.
 """
 
 from dataclasses import dataclass, field
+from itertools import tee
 from typing import TYPE_CHECKING
 
 from lowrank_da.backbone import Backbone
@@ -16,7 +17,11 @@ from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.p_tuning import PTuning
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import nn
+
+    from lowrank_da.batches import Batch
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,25 @@ class Both(Method):
         return self.first.virtual_tokens + self.second.virtual_tokens
 
     def change(self, encoder: "nn.Module", backbone: Backbone) -> None:
-        """Make both changes, one after the other."""
+        """Make both changes, one after the other; `UserError` where they meet in a parameter."""
         self.first.change(encoder, backbone)
+        trained = [p for p in encoder.parameters() if p.requires_grad]
+        for parameter in trained:
+            parameter.requires_grad_(False)
         self.second.change(encoder, backbone)
+        if any(parameter.requires_grad for parameter in trained):
+            names = f"{self.first.name} and {self.second.name}"
+            raise UserError(f"both: {names} train the same parameters; choose two that do not meet")
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+    def look(
+        self, encoder: "nn.Module", backbone: Backbone, batches: "Iterable[Batch]", seed: int
+    ) -> None:
+        """Each of them sees the same texts."""
+        texts, again = tee(batches)
+        self.first.look(encoder, backbone, texts, seed)
+        self.second.look(encoder, backbone, again, seed)
 
     def added_parameters(self, backbone: Backbone) -> int:
         """The sum."""

@@ -54,10 +54,14 @@ class LoRA(Method):
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise UserError(f"rank={self.rank} must be at least 1")
+        if not 0 < self.alpha < float("inf"):
+            raise UserError(f"alpha={self.alpha} must be above 0")
         strange = [t for t in self.targets if t not in ATTENTION + FFN]
         if strange or not self.targets:
             known = ", ".join(ATTENTION + FFN)
             raise UserError(f"targets={self.targets}: choose among {known}")
+        if len(set(self.targets)) < len(self.targets):
+            raise UserError(f"targets={self.targets}: name each map once")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout={self.dropout} must be in [0, 1)")
         if self.start not in ("gaussian", "kaiming", "data"):

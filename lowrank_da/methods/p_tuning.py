@@ -1,7 +1,8 @@
 """P-tuning (Liu et al. 2021, arXiv:2103.10385): trained tokens made by a small network.
 
 `both` sets them left and right of the text, half each, as the original does; `left` sets all of
-them on the left, as P-tuning & bias does (see `both.py`).
+them on the left, as P-tuning & bias does (see `both.py`). A decoder's text sees nothing behind it:
+there the tokens on the right learn nothing, and `left` is the better choice.
 """
 
 from dataclasses import dataclass

@@ -32,6 +32,8 @@ class Prefix(Method):
     def __post_init__(self) -> None:
         if self.tokens < 1:
             raise UserError(f"tokens={self.tokens} must be at least 1")
+        if not 0 <= self.std < float("inf"):
+            raise UserError(f"std={self.std} must be at least 0")
 
     @property
     def virtual_tokens(self) -> int:

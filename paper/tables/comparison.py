@@ -9,7 +9,8 @@ from lowrank_da import metrics
 from lowrank_da.corpus import ID
 from lowrank_da.run import Run
 from paper import estimate
-from paper.table import MISSING, Body, Records, SettingFacts, Table
+from paper.arms import beyond_thesis, found
+from paper.table import MISSING, Body, Records, Runs, SettingFacts, Table
 from paper.words import Text
 
 DIFFERENCE = Text("difference in macro-F1", "разность macro-F1")
@@ -70,19 +71,28 @@ def _spread(first: Sequence[Run], second: Sequence[Run], common: Sequence[int]) 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparisons(Table):
-    """One row a pair of arms."""
+    """One row a pair of the thesis' arms."""
 
-    pairs: tuple[tuple[str, str], ...]
+    pairs: tuple[tuple[str, str], ...] = ()
 
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:
         """Every arm that is compared, once."""
         return tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
 
+    def applies(self, runs: Runs) -> bool:
+        """Where no other arm is."""
+        return not beyond_thesis(runs)
+
+    def compared(self, runs: Runs) -> tuple[tuple[str, str], ...]:
+        """The pairs, whether or not their runs are there."""
+        return self.pairs
+
     def body(self, records: Records) -> Body:
-        """In the order of `pairs`."""
+        """A row a pair, in order."""
+        pairs = self.compared(records.runs)
         made = {
             (a, b): compare(records.get(a), records.get(b))
-            for a, b in self.pairs
+            for a, b in pairs
             if records.get(a) and records.get(b)
         }
         bootstrap = _holm({pair: test.bootstrap for pair, test in made.items()})
@@ -93,7 +103,7 @@ class Comparisons(Table):
             (*pair, made[pair].difference.show(), _p(bootstrap, pair), _p(mcnemar, pair))
             if pair in made
             else (*pair, MISSING, MISSING, MISSING)
-            for pair in self.pairs
+            for pair in pairs
         )
         columns = (FIRST, SECOND, DIFFERENCE, BOOTSTRAP, MCNEMAR)
         header = tuple(column.say(records.lang) for column in columns)
@@ -104,6 +114,37 @@ class Comparisons(Table):
             floor=f"{2 / (metrics.RESAMPLES + 1):.4f}",
         )
         return Body(header, (rows,), (note,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against(Comparisons):
+    """One row an arm of any study: each against the same one."""
+
+    other: str
+
+    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
+        """The one that all are held against."""
+        return (self.other,)
+
+    def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
+        """All that are compared."""
+        names = dict.fromkeys(name for pair in self.compared(runs) for name in pair)
+        return [run for name in names for run in runs[name]]
+
+    def applies(self, runs: Runs) -> bool:
+        """Where an arm is that the thesis does not have, and the one to hold it against."""
+        return beyond_thesis(runs) and bool(self.compared(runs))
+
+    def compared(self, runs: Runs) -> tuple[tuple[str, str], ...]:
+        """Every arm found that tells the same classes apart."""
+        if not runs.get(self.other):
+            return ()
+        labels = runs[self.other][0].labels
+        return tuple(
+            (name, self.other)
+            for name in found(runs)
+            if name != self.other and runs[name][0].labels == labels
+        )
 
 
 def _holm(p_values: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
@@ -135,5 +176,13 @@ TABLES = (
             ("full", "tfidf"),
             ("lora", "tfidf"),
         ),
+    ),
+    Against(
+        id="against_full",
+        title=Text(
+            "Every arm against full fine-tuning: paired tests on the same texts",
+            "Каждая модель против полного дообучения: парные тесты на одних и тех же текстах",
+        ),
+        other="full",
     ),
 )

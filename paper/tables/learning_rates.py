@@ -13,8 +13,8 @@ from paper import estimate, words
 from paper.table import MISSING, Body, Records, Row, Runs, SettingFacts, Table
 from paper.words import Text
 
-NAME = re.compile(r"grid/(?P<arm>.+)--lr(?P<rate>.+)")
-"""How trials are named: `grid/<arm>--lr<rate>`."""
+NAME = re.compile(r"grid/(?P<arm>.+)--lr(?P<rate>[-+.\de]+)")
+"""How trials are named: `grid/<arm>--lr<rate>`; what another one starts from ends with a word."""
 ARM = Text("arm", "модель")
 ON_SELECT = Text("macro-F1 on select", "macro-F1 на выборке для отбора")
 CHOICE = Text("choice", "выбор")

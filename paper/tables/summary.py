@@ -1,25 +1,36 @@
-"""Every arm on one line: quality on *id*, trained parameters, seconds, learning rate."""
+"""Every arm on one line: quality on *id*, trained parameters, seconds, learning rate.
 
-from collections.abc import Mapping, Sequence
+Of the thesis' study its own arms; of any other whatever arms are found, with what else they cost.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
+
+import numpy as np
 
 from lowrank_da import metrics
+from lowrank_da.corpus import ID
 from lowrank_da.run import Run
 from paper import estimate, words
-from paper.arms import ALL_CLASSES, every_arm
+from paper.arms import ALL_CLASSES, beyond_thesis, every_arm, found
 from paper.rows import mean_seconds
-from paper.table import MISSING, Body, Records, Row, SettingFacts, Table, thousands
+from paper.table import MISSING, Body, Records, Row, Runs, SettingFacts, Table, thousands
 from paper.words import Text
 
 ARM = Text("arm", "модель")
 CLASSES = Text("classes", "классов")
 ADAPTER = Text("adapter parameters", "параметров адаптера")
 ABOVE_CHANCE = Text("above chance (1/k)", "выше случайного (1/k)")
-YES = Text("yes ({chance:.3f})", "да ({chance:.3f})")
-NO = Text("no ({chance:.3f})", "нет ({chance:.3f})")
+ABOVE_MAJORITY = Text("above the majority class", "выше частого класса")
+YES = Text("yes ({floor:.3f})", "да ({floor:.3f})")
+NO = Text("no ({floor:.3f})", "нет ({floor:.3f})")
 HEAD = Text("head parameters", "параметров головы")
 TRAINED = Text("trained parameters", "обучаемых параметров")
+SHARE = Text("share of the limit", "доля предела")
+MEMORY = Text("peak memory, GiB", "пик памяти, ГиБ")
+CHECKPOINT = Text("checkpoint, MB", "контрольная точка, МБ")
 NOTE = Text(
     "Scores are on the id split. An arm is above chance when the whole interval of its macro-F1"
     " lies above 1/k, the most that guessing among k classes is expected to give. AUROC and TPR are"
@@ -29,72 +40,186 @@ NOTE = Text(
     " наибольшего ожидаемого при угадывании среди k классов. AUROC и TPR: машина против человека,"
     " оценка 1 - P(human). Бинарные модели различают два класса, их оценки даны на этих двух.",
 )
+FOUND_NOTE = Text(
+    "Scores are on the id split. An arm is above chance, or above the majority class, when the"
+    " whole interval of its macro-F1 lies above 1/k, the most that guessing among k classes is"
+    " expected to give, or above the macro-F1 of always naming the most frequent class. AUROC and"
+    " TPR are machine against human, score 1 - P(human). The limit: the least number of operations,"
+    " at the speed of one large matrix product. Peak memory is a card's; on a processor it is the"
+    " largest size of the process so far, so that arms trained in one process are not told apart.",
+    "Оценки на выборке id. Модель выше случайного (выше частого класса), если весь интервал её"
+    " macro-F1 выше 1/k, наибольшего ожидаемого при угадывании среди k классов (выше macro-F1"
+    " постоянного ответа самым частым классом). AUROC и TPR: машина против человека, оценка"
+    " 1 - P(human). Предел: наименьшее число операций при скорости одного большого произведения"
+    " матриц. Пик памяти взят с видеокарты; на процессоре это наибольший размер процесса к этому"
+    " моменту, так что модели, обученные в одном процессе, по нему не различаются.",
+)
 
 tpr_at_5_fpr = partial(metrics.tpr_at_fpr, max_fpr=0.05)
+
+Cell = Callable[[Sequence[Run], str], str]
+"""The seeds of an arm, and the language, to what stands in a column; blank without the number."""
+
+
+def _above(floor: Callable[[Run], float]) -> Cell:
+    """Whether the whole interval of macro-F1 lies above `floor`."""
+
+    def cell(runs: Sequence[Run], lang: str) -> str:
+        f1, least = _macro_f1(runs), floor(runs[0])
+        return (YES if f1.low > least else NO).say(lang, floor=least)
+
+    return cell
+
+
+def _macro_f1(runs: Sequence[Run]) -> estimate.Estimate:
+    return estimate.of_confusion(runs, metrics.macro_f1)[()]
+
+
+def majority_macro_f1(run: Run) -> float:
+    """Of always naming the class that has the most texts on *id*."""
+    texts = run.confusion(ID).sum(axis=1)
+    confusion = np.zeros((len(texts), len(texts)), dtype=np.int64)
+    confusion[:, texts.argmax()] = texts
+    return float(metrics.macro_f1(confusion))
+
+
+def _count(what: str) -> Cell:
+    """A number of parameters; that of the adapter with its share of the whole model."""
+
+    def cell(runs: Sequence[Run], lang: str) -> str:
+        parameters = runs[0].result.get("parameters")
+        if parameters is None:
+            return ""
+        share = ""
+        if what == "adapter":
+            total = sum(parameters[part] for part in ("backbone", "head", "adapter"))
+            share = f" ({100 * parameters[what] / total:.2f} %)"
+        return thousands(parameters[what]) + share
+
+    return cell
+
+
+def _measured(what: str, show: Callable[[float], str]) -> Cell:
+    """The mean over seeds of what was measured."""
+
+    def cell(runs: Sequence[Run], lang: str) -> str:
+        numbers = [run.measured.get(what) for run in runs]
+        known = [number for number in numbers if number is not None]
+        return show(sum(known) / len(known)) if len(known) == len(runs) else ""
+
+    return cell
+
+
+def _seconds(runs: Sequence[Run], lang: str) -> str:
+    seconds = mean_seconds(runs)
+    return "" if seconds is None else f"{seconds:.1f}"
+
+
+QUALITY: tuple[tuple[Text, Cell], ...] = (
+    (CLASSES, lambda runs, _: str(len(runs[0].labels))),
+    (words.MACRO_F1, lambda runs, _: _macro_f1(runs).show()),
+    (ABOVE_CHANCE, _above(lambda run: metrics.chance_macro_f1(len(run.labels)))),
+)
+RANKING: tuple[tuple[Text, Cell], ...] = (
+    (words.ACCURACY, lambda r, _: estimate.of_confusion(r, metrics.accuracy)[()].show()),
+    (words.AUROC, lambda runs, _: estimate.of_ranking(runs, metrics.auroc).show()),
+    (words.TPR, lambda runs, _: estimate.of_ranking(runs, tpr_at_5_fpr).show()),
+)
+COST: tuple[tuple[Text, Cell], ...] = (
+    (TRAINED, _count("trained")),
+    (ADAPTER, _count("adapter")),
+    (HEAD, _count("head")),
+    (words.SECONDS, _seconds),
+)
+RATE: tuple[Text, Cell] = (
+    words.LEARNING_RATE,
+    lambda runs, _: str(runs[0].experiment.get("learning_rate", "")),
+)
+THESIS = (*QUALITY, *RANKING, *COST, RATE)
+FOUND = (
+    *QUALITY,
+    (ABOVE_MAJORITY, _above(majority_macro_f1)),
+    *RANKING,
+    *COST,
+    (SHARE, _measured("share_of_peak", lambda share: f"{share:.2f}")),
+    (MEMORY, _measured("peak_memory_bytes", lambda size: f"{size / 2**30:.2f}")),
+    (CHECKPOINT, _measured("checkpoint_bytes", lambda size: f"{size / 1e6:,.1f}")),
+    RATE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(Table):
-    """One row an arm."""
+    """One row an arm of the thesis: classifiers of all classes first, binaries below."""
+
+    columns: tuple[tuple[Text, Cell], ...] = THESIS
+    note: Text = NOTE
 
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:
         """Every arm of the study."""
         return every_arm(facts)
 
+    def applies(self, runs: Runs) -> bool:
+        """Where no other arm is."""
+        return not beyond_thesis(runs)
+
+    def groups(self, records: Records) -> tuple[tuple[str, ...], ...]:
+        """The names of the arms that stand together."""
+        return ALL_CLASSES, records.facts.binaries
+
     def body(self, records: Records) -> Body:
-        """Classifiers of all classes first, binaries below."""
-        columns = (
-            ARM,
-            CLASSES,
-            words.MACRO_F1,
-            ABOVE_CHANCE,
-            words.ACCURACY,
-            words.AUROC,
-            words.TPR,
-            TRAINED,
-            ADAPTER,
-            HEAD,
-            words.SECONDS,
-            words.LEARNING_RATE,
-        )
-        header = tuple(column.say(records.lang) for column in columns)
+        """The groups in their order."""
+        lang = records.lang
+        header = tuple(column.say(lang) for column in (ARM, *(title for title, _ in self.columns)))
         groups = tuple(
-            tuple(
-                (name, *_cells(records.get(name), len(columns) - 1, records.lang)) for name in names
-            )
-            for names in (ALL_CLASSES, records.facts.binaries)
+            tuple((name, *self._cells(records.get(name), lang)) for name in names)
+            for names in self.groups(records)
         )
-        return Body(header, groups, (NOTE.say(records.lang),))
+        return Body(header, groups, (self.note.say(lang),))
+
+    def _cells(self, runs: Sequence[Run], lang: str) -> Row:
+        if not runs:
+            return (MISSING,) * len(self.columns)
+        return tuple(cell(runs, lang) for _, cell in self.columns)
 
 
-def _cells(runs: Sequence[Run], columns: int, lang: str) -> Row:
-    """All columns but the name; a number that the record does not hold is left blank."""
-    if not runs:
-        return (MISSING,) * columns
-    seconds = mean_seconds(runs)
-    f1 = estimate.of_confusion(runs, metrics.macro_f1)[()]
-    chance = metrics.chance_macro_f1(len(runs[0].labels))
-    return (
-        str(len(runs[0].labels)),
-        f1.show(),
-        (YES if f1.low > chance else NO).say(lang, chance=chance),
-        estimate.of_confusion(runs, metrics.accuracy)[()].show(),
-        estimate.of_ranking(runs, metrics.auroc).show(),
-        estimate.of_ranking(runs, tpr_at_5_fpr).show(),
-        *_counts(runs[0].result.get("parameters", {})),
-        "" if seconds is None else f"{seconds:.1f}",
-        str(runs[0].experiment.get("learning_rate", "")),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Found(Summary):
+    """One row an arm of any study, as far as its records are there."""
+
+    columns: tuple[tuple[Text, Cell], ...] = FOUND
+    note: Text = FOUND_NOTE
+
+    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
+        """No run by name: whatever there is is shown."""
+        return ()
+
+    def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
+        """Every arm at hand."""
+        return [run for name in found(runs) for run in runs[name]]
+
+    def applies(self, runs: Runs) -> bool:
+        """Where an arm is that the thesis does not have."""
+        return beyond_thesis(runs)
+
+    def body(self, records: Records) -> Body:
+        """Without the columns that no record fills."""
+        whole = super().body(records)
+        rows = [row for group in whole.groups for row in group]
+        filled = [any(column) for column in zip(*rows, strict=True)]
+        groups = tuple(tuple(tuple(compress(row, filled)) for row in g) for g in whole.groups)
+        return Body(tuple(compress(whole.header, filled)), groups, whole.notes)
+
+    def groups(self, records: Records) -> tuple[tuple[str, ...], ...]:
+        """Classifiers of all classes, then the others; the best macro-F1 first."""
+        names = sorted(found(records.runs), key=lambda name: -_macro_f1(records.get(name)).value)
+        first = [records.get(name)[0] for name in names]
+        whole = [run.name for run in first if run.labels == run.corpus_labels]
+        parts = (tuple(whole), tuple(name for name in names if name not in whole))
+        return tuple(part for part in parts if part)
 
 
-def _counts(parameters: Mapping[str, int]) -> Row:
-    """Trained, adapter with its share of the whole model, head; blank without counts."""
-    if not parameters:
-        return ("",) * 3
-    total = sum(parameters[what] for what in ("backbone", "head", "adapter"))
-    adapter = parameters["adapter"]
-    share = f"{thousands(adapter)} ({100 * adapter / total:.2f} %)"
-    return thousands(parameters["trained"]), share, thousands(parameters["head"])
-
-
-TABLES = (Summary(id="summary", title=Text("Every arm in one table", "Все модели вместе")),)
+TABLES = (
+    Summary(id="summary", title=Text("Every arm in one table", "Все модели вместе")),
+    Found(id="arms", title=Text("Every arm in one table", "Все модели вместе")),
+)

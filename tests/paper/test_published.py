@@ -114,3 +114,22 @@ def test_every_section_with_a_number_names_its_source() -> None:
 
     data = tomllib.loads(text)
     assert [x for key, section in data.items() for x in without(section, key)] == []
+
+
+def test_the_lectures_counts_and_percentages_agree_but_for_the_prompt() -> None:
+    lecture = published()["lecture"]
+    size = lecture["model"]["parameters"]
+
+    def agree(row: dict[str, Any]) -> bool:
+        """Whether one count rounds to the printed one and its share to the printed percentage."""
+        count, percent = row["parameters"], Decimal(row["percent"])
+        half = Decimal((0, (5,), count.as_tuple().exponent - 1))
+        low, high = (100 * (count + sign * half) / size for sign in (-1, 1))
+        return bool(low.quantize(percent) <= percent <= high.quantize(percent))
+
+    assert [row["method"] for row in lecture["methods"] if not agree(row)] == ["prompt tuning"]
+
+
+def test_the_lectures_numbers_that_do_not_follow_are_marked() -> None:
+    marked = [row["method"] for row in published()["lecture"]["methods"] if "remark" in row]
+    assert marked == ["prompt tuning", "BitFit"]

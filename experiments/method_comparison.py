@@ -1,0 +1,82 @@
+"""Every adaptation method, each at a learning rate of its own, and references without training.
+
+Question: what does a method give for the parameters that it trains, and does it learn at all: is it
+above the majority class, and above what the frozen encoder and the bare words give?
+
+Command: `lowrank-da reproduce method_comparison --setting embedded` (or outfox); one arm alone,
+with the trials it needs: `lowrank-da run method_comparison adapter --setting embedded`.
+
+Cost: an arm for each file of `lowrank_da/methods/` with default arguments, and LP-FT; five trials
+and one training a seed for each. An hour and a half on two cores in embedded (estimated).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import lowrank_da.methods
+from experiments.thesis import TRIAL_TEXTS
+from lowrank_da import discover
+from lowrank_da.coupling import Rule
+from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.method import Method, method
+from lowrank_da.methods.full import Full
+from lowrank_da.methods.linear_probe import LinearProbe
+from lowrank_da.reference import Centroid, TfIdf, ZeroShot
+from lowrank_da.study import Arm
+
+SEEDS = {"embedded": (0,), "outfox": (0, 1, 2), "tiny": (0,)}
+THEORY = ()
+
+SHOTS = (1, 4, 16)
+
+
+def methods() -> dict[str, Method]:
+    """Every method found, by name, with its default arguments."""
+    return {name: method(name)() for name in discover.names(lowrank_da.methods.__name__)}
+
+
+def cut(setting: Setting) -> Setting:
+    """The setting with texts short enough for the most virtual tokens: one length for all arms."""
+    most = max(one.virtual_tokens for one in methods().values())
+    room = setting.backbone.max_tokens - most
+    return replace(setting, max_tokens=min(setting.max_tokens, room))
+
+
+def lp_ft(setting: Setting, learning_rate: float, probe_rate: float) -> Experiment:
+    """Full fine-tuning from a probe's head (Kumar et al. 2022, arXiv:2202.10054)."""
+    probe = Experiment(setting=setting, method=LinearProbe(), learning_rate=probe_rate)
+    return Experiment(setting=setting, method=Full(), learning_rate=learning_rate, head_from=probe)
+
+
+def trials(setting: Setting) -> dict[str, tuple[Experiment, ...]]:
+    """Every method over its own rates; LP-FT over those of `full`.
+
+    In LP-FT's trials the head comes from a probe at the middle of its grid, for the best rate of
+    the probe is found beside them.
+    """
+    small = replace(cut(setting), train_texts=min(TRIAL_TEXTS, setting.train_texts or TRIAL_TEXTS))
+    found = {
+        name: tuple(Experiment(setting=small, method=one, learning_rate=rate) for rate in one.rates)
+        for name, one in methods().items()
+    }
+    middle = LinearProbe.rates[len(LinearProbe.rates) // 2]
+    return found | {"lp_ft": tuple(lp_ft(small, rate, middle) for rate in Full.rates)}
+
+
+def arms(setting: Setting, rate: Mapping[str, float]) -> dict[str, Arm]:
+    """The references, every method, and LP-FT; zero-shot where the corpus describes its labels."""
+    same = cut(setting)
+    rows: dict[str, Arm] = {"tfidf": TfIdf(same)}
+    if same.corpus.descriptions:
+        rows["zero_shot"] = ZeroShot(same)
+    for shots in SHOTS:
+        rows[f"centroid_{shots}"] = Centroid(same, shots=shots)
+    for name, one in methods().items():
+        rows[name] = Experiment(setting=same, method=one, learning_rate=rate[name])
+    rows["lp_ft"] = lp_ft(same, rate["lp_ft"], rate["linear_probe"])
+    return rows
+
+
+def combinations(setting: Setting) -> dict[Rule, tuple[str, ...]]:
+    """None: no arm is binary."""
+    return {}

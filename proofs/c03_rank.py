@@ -1,0 +1,91 @@
+"""A product of a d x r and an r x k matrix has rank at most r, and every rank up to r occurs.
+
+So a LoRA update `AB` moves a weight matrix by a matrix of rank at most r, whatever A and B become.
+The bound is for one adapter: the sum of two may have rank 2r.
+
+Proof. Three invertible block matrices turn `[[I, B], [A, AB]]` into `diag(I_r, 0)`, so that the
+large matrix has rank r, and `AB` is a part of it. For small sizes all minors of order r + 1 of `AB`
+are expanded and vanish identically.
+"""
+
+from itertools import combinations
+
+import sympy
+from sympy import BlockMatrix, Identity, MatrixSymbol, ZeroMatrix
+
+from proofs.claim import Claim, Hypothesis, Instance, Scope, Step
+
+SIZES = ((2, 2, 1), (3, 3, 1), (3, 3, 2), (3, 4, 2), (4, 4, 2))
+"""(d, k, r) at which the minors are expanded."""
+
+
+def certificate() -> bool:
+    """`[[I, 0], [-A, I]] [[I, B], [A, AB]] [[I, -B], [0, I]] = diag(I_r, 0)` for all sizes."""
+    d, r, k = sympy.symbols("d r k", integer=True, positive=True)
+    A, B = MatrixSymbol("A", d, r), MatrixSymbol("B", r, k)
+    left = BlockMatrix([[Identity(r), ZeroMatrix(r, d)], [-A, Identity(d)]])
+    middle = BlockMatrix([[Identity(r), B], [A, A * B]])
+    right = BlockMatrix([[Identity(r), -B], [ZeroMatrix(k, r), Identity(k)]])
+    product = sympy.block_collapse(left * middle * right)
+    wanted = [[Identity(r), ZeroMatrix(r, k)], [ZeroMatrix(d, r), ZeroMatrix(d, k)]]
+    blocks = [[product.blocks[i, j] for j in range(2)] for i in range(2)]
+    return bool(blocks == wanted)
+
+
+def minors_vanish(d: int, k: int, r: int) -> bool:
+    """All minors of order r + 1 of a product of symbolic entries are zero polynomials."""
+    product = sympy.Matrix(d, r, sympy.symbols(f"a:{d * r}")) * sympy.Matrix(
+        r, k, sympy.symbols(f"b:{r * k}")
+    )
+    return all(
+        sympy.expand(product.extract(list(rows), list(columns)).det()) == 0
+        for rows in combinations(range(d), r + 1)
+        for columns in combinations(range(k), r + 1)
+    )
+
+
+def update(values: Instance) -> sympy.Matrix:
+    """The sum of all adapters' products."""
+    (first, second), *others = values["adapters"]
+    total: sympy.Matrix = first * second
+    for one, other in others:
+        total += one * other
+    return total
+
+
+def prove() -> list[Step]:
+    """The certificate, the minors, and a product of each rank up to r."""
+    attained = all((sympy.eye(4, r) * sympy.eye(r, 5)).rank() == r for r in range(1, 5))
+    return [
+        Step("elimination to diag(I_r, 0)", Scope.SYMBOLIC, certificate()),
+        *(Step(f"minors at {size}", Scope.FIXED, minors_vanish(*size)) for size in SIZES),
+        Step("every rank up to r is attained", Scope.WITNESS, attained),
+    ]
+
+
+COLUMN, ROW = sympy.Matrix([1, 2, 3]), sympy.Matrix([[4, 5, 6]])
+OTHER = (sympy.Matrix([1, 0, 0]), sympy.Matrix([[0, 1, 0]]))
+
+CLAIM = Claim(
+    id="C03",
+    title="The rank of a LoRA update",
+    latex=r"\operatorname{rank}(AB) \le r",
+    hypotheses={
+        "inner size": Hypothesis(
+            "A has r columns", lambda v: all(A.cols <= v["r"] for A, _ in v["adapters"])
+        ),
+        "one adapter": Hypothesis("the update is one product", lambda v: len(v["adapters"]) == 1),
+    },
+    holds=lambda v: update(v).rank() <= v["r"],
+    prove=prove,
+    control={"r": 1, "adapters": ((COLUMN, ROW),)},
+    models={
+        "inner size": {"r": 1, "adapters": ((sympy.eye(3, 2), sympy.eye(2, 3)),)},
+        "one adapter": {"r": 1, "adapters": ((COLUMN, ROW), OTHER)},
+    },
+    cited=(
+        "a part of a matrix has no larger rank than the matrix",
+        "multiplying by invertible matrices keeps the rank",
+    ),
+    source="S3, the update approximated by AB",
+)
