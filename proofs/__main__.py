@@ -16,23 +16,38 @@ from proofs import report
 from proofs.claim import Claim, Verdict, refute_without, verify
 
 
+def files() -> dict[str, str]:
+    """Every file `c<number>_<word>.py` of this folder holds a claim: the names by id."""
+    found: dict[str, str] = {}
+    for name in discover.names("proofs"):
+        if re.fullmatch(r"c\d\d_\w+", name):
+            other = found.setdefault(name[:3].upper(), name)
+            if other != name:
+                raise ValueError(f"proofs/{other}.py and proofs/{name}.py have one id")
+    return found
+
+
+def load(name: str) -> Claim:
+    """The claim of one file."""
+    claim: Claim = importlib.import_module(f"proofs.{name}").CLAIM
+    if claim.id.lower() != name[:3]:
+        raise ValueError(f"proofs/{name}.py holds claim {claim.id}")
+    return claim
+
+
 def claims() -> dict[str, Claim]:
-    """Every file `c<number>_<word>.py` of this folder is a claim, by id."""
-    names = [name for name in discover.names("proofs") if re.fullmatch(r"c\d\d_\w+", name)]
-    found = [importlib.import_module(f"proofs.{name}").CLAIM for name in names]
-    for name, claim in zip(names, found, strict=True):
-        if claim.id.lower() != name[:3]:
-            raise ValueError(f"proofs/{name}.py holds claim {claim.id}")
-    return {claim.id: claim for claim in found}
+    """All of them, by id."""
+    return {one: load(name) for one, name in files().items()}
 
 
 def chosen(ids: Sequence[str]) -> list[Claim]:
     """The claims with these ids, or all; `UserError` names the nearest to an unknown one."""
-    every = claims()
+    known = files()
     for one in ids:
-        if one.upper() not in every:
-            raise unknown("claim", one, every)
-    return [every[one.upper()] for one in ids] or list(every.values())
+        if one.upper() not in known:
+            raise unknown("claim", one, known)
+    wanted = dict.fromkeys(one.upper() for one in ids) or known
+    return [load(known[one]) for one in wanted]
 
 
 def as_json(verdicts: Sequence[Verdict]) -> str:
@@ -66,11 +81,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(argv)
     try:
         some = chosen(asked.ids)
-        if asked.without:
-            return _without(some, asked.without)
+        return _without(some, asked.without) if asked.without else _run(some, asked)
     except UserError as error:
         print(f"proofs: {error}", file=sys.stderr)
         return 2
+
+
+def _run(some: Sequence[Claim], asked: argparse.Namespace) -> int:
     start = time.perf_counter()
     verdicts = [verify(claim) for claim in some]
     seconds = time.perf_counter() - start
@@ -79,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = getattr(asked, kind)
         if path:
             with atomic(path) as temporary:
-                temporary.write_text(text(verdicts))
+                temporary.write_text(text(verdicts), encoding="utf-8")
     print(report.markdown(verdicts))
     faults = [f"{v.claim.id}: {fault}" for v in verdicts for fault in v.faults]
     print(f"{len(verdicts)} claims in {seconds:.1f} s; {len(faults)} faults")

@@ -89,39 +89,51 @@ class Verdict:
 
 
 def verify(claim: Claim) -> Verdict:
-    """Run the proof, the control and every model."""
-    steps = tuple(claim.prove())
-    return Verdict(claim, steps, tuple(_faults(claim, steps)))
+    """Run the proof, the control and every model; what raises an error is a fault."""
+    try:
+        steps = tuple(claim.prove())
+    except Exception as error:
+        faults = (f"the proof breaks off: {type(error).__name__}: {error}",)
+        return Verdict(claim, (), (*faults, *_faults_of_instances(claim)))
+    return Verdict(claim, steps, (*_faults_of_steps(steps), *_faults_of_instances(claim)))
 
 
-def _faults(claim: Claim, steps: Sequence[Step]) -> Iterator[str]:
+def _faults_of_steps(steps: Sequence[Step]) -> Iterator[str]:
     if not steps:
         yield "the proof has no step"
     for step in steps:
         if step.ok is not True:
             yield f"step {step.name!r} does not hold"
+
+
+def _faults_of_instances(claim: Claim) -> Iterator[str]:
     if not claim.hypotheses:
         yield "it names no hypothesis"
     if claim.models.keys() != claim.hypotheses.keys():
         odd = sorted(claim.models.keys() ^ claim.hypotheses.keys())
         yield f"hypotheses and models differ: {', '.join(odd)}"
     for name, hypothesis in claim.hypotheses.items():
-        if not hypothesis.check(claim.control):
-            yield f"the control violates {name}"
-    if not claim.holds(claim.control):
-        yield "the statement is false of the control"
-    for name in claim.hypotheses.keys() & claim.models.keys():
-        violated = refuted = False
+        yield from _unless(True, hypothesis.check, claim.control, f"the control violates {name}")
+    yield from _unless(True, claim.holds, claim.control, "the statement is false of the control")
+    for name in (name for name in claim.hypotheses if name in claim.models):
+        model, said = claim.models[name], f"the model without {name}"
         for other, hypothesis in claim.hypotheses.items():
-            satisfied = hypothesis.check(claim.models[name])
-            violated = violated or (other == name and not satisfied)
-            if other != name and not satisfied:
-                yield f"the model without {name} violates {other} too"
-        refuted = not claim.holds(claim.models[name])
-        if not violated:
-            yield f"the model without {name} satisfies it"
-        if not refuted:
-            yield f"the statement is true of the model without {name}"
+            fault = f"{said} satisfies it" if other == name else f"{said} violates {other} too"
+            yield from _unless(other != name, hypothesis.check, model, fault)
+        yield from _unless(False, claim.holds, model, f"the statement is true of {said}")
+
+
+def _unless(wanted: bool, predicate: Predicate, instance: Instance, fault: str) -> Iterator[str]:
+    """The fault, unless the predicate gives the wanted answer; an error is no answer."""
+    try:
+        answer = predicate(instance)
+        if answer not in (True, False):
+            raise TypeError(f"{answer!r} is neither true nor false")
+    except Exception as error:
+        yield f"{fault}, or so it seems: {type(error).__name__}: {error}"
+    else:
+        if answer != wanted:
+            yield fault
 
 
 def refute_without(claim: Claim, hypothesis: str) -> str:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import paper
+import proofs
 from lowrank_da import corpora, discover
 from paper import figures, tables
 
@@ -15,6 +16,8 @@ LIGHT = [
     *(f"paper.{name}" for name in discover.names(paper.__name__)),
     *(f"{tables.__name__}.{name}" for name in discover.names(tables.__name__)),
     *(f"{figures.__name__}.{name}" for name in discover.names(figures.__name__)),
+    *(f"{proofs.__name__}.{name}" for name in discover.names(proofs.__name__)),
+    f"{proofs.__name__}.__main__",
 ]
 
 EVERYTHING = """
