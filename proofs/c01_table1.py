@@ -125,5 +125,5 @@ CLAIM = Claim(
     },
     idle=("the rank r is small",),
     cited=("the matrix product is bilinear and associative (the kernel's normal form)",),
-    source="S5, table 1",
+    source="thesis, table 1",
 )

@@ -19,7 +19,7 @@ import sympy
 from proofs.claim import Claim, Hypothesis, Scope, Step
 from proofs.kernel import identity, sizes, symbol, zero
 
-SIZES = ((1, 1, 1), (3, 2, 1), (3, 4, 2), (4, 3, 2), (3, 3, 3))
+SIZES = ((1, 1, 1), (3, 2, 1), (3, 4, 2), (4, 3, 2), (2, 2, 2))
 """(d, k, r) at which the rank is computed."""
 
 
