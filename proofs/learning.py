@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from math import comb, log, prod
+from operator import index
 from typing import Any
 
 from sympy import ImmutableMatrix
@@ -59,8 +60,10 @@ def samples(v: Problem, n: int) -> Samples:
 
 @cache
 def model(W: ImmutableMatrix, adapter: Adapter) -> Law:
-    """P_theta(y|x) of every cell."""
-    rows = [[Fraction(2) ** int(z) for z in row] for row in (W + adapter[0] * adapter[1]).tolist()]
+    """P_theta(y|x) of every cell; `TypeError` where a logit is not whole."""
+    rows = [
+        [Fraction(2) ** index(z) for z in row] for row in (W + adapter[0] * adapter[1]).tolist()
+    ]
     return tuple(power / sum(row) for row in rows for power in row)
 
 

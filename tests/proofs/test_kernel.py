@@ -447,14 +447,14 @@ def test_equal_sizes_may_be_written_differently() -> None:
 def test_one_name_is_one_matrix(use: Callable[[Matrix, Matrix], object]) -> None:
     plain = symbol("N", d, d)
     use(plain, symbol("M", d, d))
-    for other in (symbol("N", d, d, symmetric=True), _hidden()):
+    for other in (symbol("N", d, d, symmetric=True), _hidden(k, k), _hidden(d, k), _hidden(k, d)):
         with pytest.raises(ShapeError):
             use(plain, other)
 
 
-def _hidden() -> Matrix:
+def _hidden(rows: Any, columns: Any) -> Matrix:
     """A square matrix of d rows in which another N occurs, and no longer shows."""
-    left = symbol("L", d, k) @ symbol("N", k, k) @ symbol("L", d, k).T
+    left = symbol("L", d, rows) @ symbol("N", rows, columns) @ symbol("R", columns, d)
     return symbol("M", d, d) + left - left
 
 
