@@ -87,7 +87,7 @@ CLAIM = Claim(
         "probabilities": Hypothesis(
             "each predicted row is positive and sums to 1",
             lambda v: all(
-                min(P) > 0 and all(sum(P.row(i)) == 1 for i in range(P.rows))
+                all(x > 0 for x in P) and all(sum(P.row(i)) == 1 for i in range(P.rows))
                 for P in v["predictors"]
             ),
         ),

@@ -115,7 +115,7 @@ CLAIM = Claim(
         "probabilities": Hypothesis(
             "each predicted row is positive and sums to 1",
             lambda v: all(
-                min(Q) > 0 and all(sum(Q.row(i)) == 1 for i in range(Q.rows))
+                all(x > 0 for x in Q) and all(sum(Q.row(i)) == 1 for i in range(Q.rows))
                 for Q in v["predictors"]
             ),
         ),

@@ -7,7 +7,8 @@ let some adapter have P's own P(y|x). Then, with M = log K + 2b,
     KL(P||P_theta_n) <= M |P_n - P|_1 for every sample,   E KL(P||P_theta_n) <= M sqrt(S/n).
 
 An eps-minimiser adds eps. This is about the law P_theta; nothing is said of (A, B). Neither the
-rank nor differentiability is used. S texts of 512 tokens are too many for the rate to be of use.
+rank nor differentiability is used. Of texts of 512 tokens there are so many that S makes the rate
+useless, and without a finite S, hence without uniform convergence, the theorem is false.
 
 Proof. The excess risk is at most sum (P - P_n)(l_theta_n - l_theta*), all losses l lie in [0, M],
 E |P_n - P|_1 is a sum of S mean absolute values, each at most the root of its variance P(1 - P)/n,

@@ -80,8 +80,10 @@ def optimum(domain: Domain, rank: int) -> Matrix:
 def excess(X: Matrix, domain: Domain, rank: int) -> Expr:
     """E |x(M - X)|^2 above what rank r can reach, the sum of the other eigenvalues."""
     moment, update = domain
-    loss = ((update - X).T * moment * (update - X)).trace()
-    return sympy.simplify(loss - sum(value for value, _ in spectrum(domain)[rank:]))
+    gap = update - X
+    return sympy.simplify(
+        (gap.T * moment * gap).trace() - sum(value for value, _ in spectrum(domain)[rank:])
+    )
 
 
 def holds(values: Instance) -> bool:

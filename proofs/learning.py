@@ -30,7 +30,6 @@ Samples = dict[Counts, Fraction]
 """How many texts fell into each cell, and the probability of that."""
 
 
-@cache
 def independent(n: int, law: Law) -> Samples:
     """Draw n independent texts."""
     if len(law) == 1:
