@@ -87,5 +87,5 @@ CLAIM = Claim(
         "a part of a matrix has no larger rank than the matrix",
         "multiplying by invertible matrices keeps the rank",
     ),
-    source="S3, the update approximated by AB",
+    source="thesis: the update is approximated by a product AB",
 )

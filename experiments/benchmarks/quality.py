@@ -1,4 +1,4 @@
-"""What the fast path costs in quality: nothing, against its peer and its own slower choices.
+"""What the fast path costs in quality, against its peer and against its own slower choices.
 
 Question: is a model trained here as good as the tuned libraries' (b, see `hf_trainer.py`)? What
 does attention dropout buy, which makes a step half as long again? What is lost when only the top

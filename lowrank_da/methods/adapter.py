@@ -30,8 +30,6 @@ class Adapter(Method):
     bottleneck: int = 16
     """m, the width between `down` and `up`."""
 
-    rates = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)
-
     def __post_init__(self) -> None:
         if self.bottleneck < 1:
             raise UserError(f"bottleneck={self.bottleneck} must be at least 1")
