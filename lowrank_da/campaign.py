@@ -7,7 +7,7 @@ from lowrank_da import coupling, reference, train
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.errors import UserError
 from lowrank_da.reference import Reference
-from lowrank_da.run import Run, load_all, record_path
+from lowrank_da.run import HEAD, Run, load_all, record_path
 from lowrank_da.study import Arm, Checkout, trial_name
 from lowrank_da.train import Cell, Machine
 
@@ -169,7 +169,7 @@ class Campaign:
         kept = 0
         found = load_all(self.checkout.runs, self.study_name, self.setting_name)
         for run in (run for runs in found.values() for run in runs):
-            if run.name.endswith(f".{train.HEAD}"):
+            if run.name.endswith(HEAD):
                 continue  # the record that started from it tells of it
             parts = run.made_by.get("made_from", [{"name": run.name, "key": run.key}])
             twin = self.record(self.checkout.results, run.name, run.seed, run.key)

@@ -30,6 +30,8 @@ from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 
 SCHEMA = 1
+TRIAL, HEAD = "grid/", ".head"
+"""How names of learning-rate trials begin, and of trainings that another one starts from end."""
 _DAMAGE = (
     ValueError,
     LookupError,

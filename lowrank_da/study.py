@@ -23,6 +23,7 @@ from lowrank_da.coupling import Rule
 from lowrank_da.errors import unknown
 from lowrank_da.experiment import Experiment, Setting
 from lowrank_da.reference import Reference
+from lowrank_da.run import TRIAL
 
 Arm = Experiment | Reference
 
@@ -79,4 +80,4 @@ class Checkout:
 
 def trial_name(arm: str, rate: float) -> str:
     """The name of a learning-rate trial's record."""
-    return f"grid/{arm}--lr{rate:.1e}"
+    return f"{TRIAL}{arm}--lr{rate:.1e}"

@@ -33,13 +33,11 @@ from lowrank_da.experiment import Experiment, Setting, canonical
 from lowrank_da.files import atomic
 from lowrank_da.joint import Joint, JointBatch
 from lowrank_da.journal import Journal, Ledger, Progress
-from lowrank_da.run import Predictions, Run, finished, record_path, score
+from lowrank_da.run import HEAD, Predictions, Run, finished, record_path, score
 
 DEVICES = ("auto", "cpu", "cuda")
 SEEDS = 2**31
 """Seeds are smaller than this."""
-HEAD = "head"
-"""The ending of the name of a training that another one starts from."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +286,7 @@ def _head_of(cell: Cell) -> Cell:
     """The training whose head the cell starts from; it is judged on *select* alone."""
     before = cell.experiment.head_from
     assert before is not None
-    name = f"{cell.name}.{HEAD}"
+    name = cell.name + HEAD
     return Cell(cell.study, cell.setting, name, before, cell.seed, select_only=True)
 
 

@@ -1,12 +1,11 @@
 """Which arms a study has: those of the thesis in the order of its tables, or whatever is found."""
 
 from lowrank_da.corpus import Corpus
+from lowrank_da.run import HEAD, TRIAL
 from paper.table import Runs, SettingFacts
 
 ALL_CLASSES = ("full", "lora_published", "lora", "binaries_average", "binaries_coupled", "tfidf")
 """The arms of the thesis that classify all classes."""
-TRIAL, HEAD = "grid/", ".head"
-"""How names of learning-rate trials begin, and of trainings that another one starts from end."""
 
 
 def every_arm(facts: SettingFacts) -> tuple[str, ...]:
