@@ -17,7 +17,8 @@ tables: $(READY)
 	$(BIN)/lowrank-da tables
 	$(BIN)/lowrank-da tables --lang ru
 	$(BIN)/python -m paper.readme
-	if command -v latexmk >/dev/null; then latexmk -cd -pdf -outdir=generated -interaction=nonstopmode paper/main.tex; fi
+	$(BIN)/python -m paper.claims
+	if command -v latexmk >/dev/null; then latexmk -cd -pdf -outdir=generated -interaction=nonstopmode paper/main.tex paper/theory.tex; fi
 
 bench: $(READY)
 	$(BIN)/python -m experiments.benchmarks.step --size $(SIZE)

@@ -174,6 +174,14 @@ def export(arguments: Arguments) -> None:
     print(out)
 
 
+def prove(given: Sequence[str]) -> int:
+    """Verify the claims of proofs/, as `python -m proofs` does; its options are shown by --help."""
+    checkout()
+    from proofs.__main__ import main
+
+    return main(given)
+
+
 def data(arguments: Arguments) -> None:
     """List, fetch or check a corpus or a backbone."""
     from lowrank_da import data_command
@@ -240,6 +248,9 @@ def parser() -> argparse.ArgumentParser:
     _study(command, setting=None)
     command.add_argument("--lang", default="en", choices=("en", "ru"))
 
+    # `main` hands over to it before anything is parsed: its options are its own.
+    commands.add_parser("prove", help=prove.__doc__, add_help=False)
+
     command = add("data", data)
     command.add_argument("action", choices=("list", "get", "check"))
     command.add_argument("name", nargs="?", help="a corpus or a backbone")
@@ -252,8 +263,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when it worked, 2 with one line on standard error when the input is bad."""
-    arguments = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
     try:
+        if given[:1] == ["prove"]:
+            return prove(given[1:])
+        arguments = parser().parse_args(given)
         arguments.does(arguments)
     except UserError as error:
         print(f"lowrank-da: {error}", file=sys.stderr)

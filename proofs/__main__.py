@@ -1,30 +1,22 @@
-"""`python -m proofs [C03 ...]`: run the claims, print the report, name what does not hold."""
+"""`python -m proofs [C03 ...]`: run the claims, print the report, name what does not hold.
+
+With `--bind` the claims are held against real modules instead, see `proofs.binding`.
+"""
 
 import argparse
 import importlib
 import json
-import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lowrank_da import discover
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.files import atomic
 from proofs import report
+from proofs.binding import Binding, examine
 from proofs.claim import Claim, Verdict, refute_without, verify
-
-
-def files() -> dict[str, str]:
-    """Every file `c<number>_<word>.py` of this folder holds a claim: the names by id."""
-    found: dict[str, str] = {}
-    for name in discover.names("proofs"):
-        if re.fullmatch(r"c\d\d_\w+", name):
-            other = found.setdefault(name[:3].upper(), name)
-            if other != name:
-                raise ValueError(f"proofs/{other}.py and proofs/{name}.py have one id")
-    return found
+from proofs.uses import files
 
 
 def load(name: str) -> Claim:
@@ -35,19 +27,25 @@ def load(name: str) -> Claim:
     return claim
 
 
+def load_binding(name: str) -> Binding:
+    """The binding of one file, which imports torch."""
+    binding: Binding = importlib.import_module(f"proofs.bind.{name}").BINDING
+    if binding.id.lower()[1:] != name[1:3]:
+        raise ValueError(f"proofs/bind/{name}.py holds binding {binding.id}")
+    return binding
+
+
 def claims() -> dict[str, Claim]:
     """All of them, by id."""
     return {one: load(name) for one, name in files().items()}
 
 
-def chosen(ids: Sequence[str]) -> list[Claim]:
-    """The claims with these ids, or all; `UserError` names the nearest to an unknown one."""
-    known = files()
+def chosen(ids: Sequence[str], known: Mapping[str, str], kind: str = "claim") -> list[str]:
+    """The files with these ids, or all; `UserError` names the nearest to an unknown one."""
     for one in ids:
         if one.upper() not in known:
-            raise unknown("claim", one, known)
-    wanted = dict.fromkeys(one.upper() for one in ids) or known
-    return [load(known[one]) for one in wanted]
+            raise unknown(kind, one, known)
+    return [known[one] for one in dict.fromkeys(one.upper() for one in ids) or known]
 
 
 def as_json(verdicts: Sequence[Verdict]) -> str:
@@ -76,11 +74,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("ids", nargs="*", metavar="C03", help="claims; all by default")
     parser.add_argument("--strict", action="store_true", help="exit 1 when something does not hold")
     parser.add_argument("--without", metavar="HYPOTHESIS", help="print the model that refutes it")
+    parser.add_argument("--bind", action="store_true", help="hold them against real modules")
     for kind in ("json", "md", "tex"):
         parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"also write {kind}")
     asked = parser.parse_args(argv)
+    if asked.bind and (asked.without or asked.json or asked.md or asked.tex):
+        parser.error("--bind goes with ids and --strict alone")
     try:
-        some = chosen(asked.ids)
+        if asked.bind:
+            return _bind(asked)
+        some = [load(name) for name in chosen(asked.ids, files())]
         return _without(some, asked.without) if asked.without else _run(some, asked)
     except UserError as error:
         print(f"proofs: {error}", file=sys.stderr)
@@ -99,10 +102,28 @@ def _run(some: Sequence[Claim], asked: argparse.Namespace) -> int:
                 temporary.write_text(text(verdicts), encoding="utf-8")
     print(report.markdown(verdicts))
     faults = [f"{v.claim.id}: {fault}" for v in verdicts for fault in v.faults]
-    print(f"{len(verdicts)} claims in {seconds:.1f} s; {len(faults)} faults")
+    return _end(f"{len(verdicts)} claims in {seconds:.1f} s", faults, asked.strict)
+
+
+def _bind(asked: argparse.Namespace) -> int:
+    names, examined = chosen(asked.ids, files("proofs.bind"), "claim with a binding"), []
+    import torch
+
+    torch.set_num_threads(1)  # the matrices are so small that threads would wait for each other
+    start = time.perf_counter()
+    for name in names:
+        examined.append(examine(load_binding(name)))
+    seconds = time.perf_counter() - start
+    print(report.bindings(examined))
+    faults = [f"{e.binding.id}: {fault}" for e in examined for fault in e.faults]
+    return _end(f"{len(names)} bindings in {seconds:.1f} s", faults, asked.strict)
+
+
+def _end(done: str, faults: Sequence[str], strict: bool) -> int:
+    print(f"{done}; {len(faults)} faults")
     for fault in faults:
         print(fault, file=sys.stderr)
-    return 1 if asked.strict and faults else 0
+    return 1 if strict and faults else 0
 
 
 def _without(some: Sequence[Claim], hypothesis: str) -> int:

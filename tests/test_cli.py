@@ -206,8 +206,15 @@ def test_outside_a_checkout_a_command_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "experiments", None)
-    for command in (["list"], ["status"], ["tables"]):
+    for command in (["list"], ["status"], ["tables"], ["prove"]):
         assert "needs a checkout of the project" in refused(command, tmp_path, capsys)
+
+
+def test_prove_is_the_proofs_own_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["prove", "C03", "--without", "one adapter"]) == 0
+    assert capsys.readouterr().out.startswith("C03 without 'one adapter'")
+    assert cli.main(["prove", "C3"]) == 2
+    assert "did you mean" in capsys.readouterr().err
 
 
 def test_the_checkout_is_the_one_that_is_installed() -> None:

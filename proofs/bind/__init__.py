@@ -1,0 +1,1 @@
+"""The claims held against real modules, one file each; see `proofs.binding`."""
