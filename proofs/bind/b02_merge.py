@@ -55,7 +55,7 @@ def read(dropout: float = 0.0, computed: Any = None) -> Iterator[Reading]:
         model = classifier(LoRA(rank=4, alpha=8))
         away_from_start(model)
         layers = adapters(model)
-        inputs = {name: entering(model, layer, texts()) for name, layer in layers.items()}
+        inputs = {at: entering(model, layer, texts()) for at, layer in layers.items()}
         torch.manual_seed(3)
         gaps, shares = [], []
         for where, layer in layers.items():
