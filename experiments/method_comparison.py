@@ -25,7 +25,7 @@ from lowrank_da.reference import Centroid, TfIdf, ZeroShot
 from lowrank_da.study import Arm
 
 SEEDS = {"embedded": (0,), "outfox": (0, 1, 2), "tiny": (0,)}
-THEORY = ()
+THEORY = ("C22", "C23", "C24")
 
 SHOTS = (1, 4, 16)
 
