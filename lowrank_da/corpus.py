@@ -169,12 +169,14 @@ class Splits:
 class Corpus(ABC):
     """A recipe for `Splits`. A subclass is a frozen dataclass in a file of `corpora/`.
 
-    `labels` end with `human`; the machine classes stand in the order in which the thesis prints
-    them (chatGPT, cohere, davinci), so that each takes the place of the same published row.
+    Where it tells human from machine texts, `labels` end with `human`; the machine classes stand in
+    the order in which the thesis prints them (chatGPT, cohere, davinci), so that each takes the
+    place of the same published row.
     """
 
     labels: ClassVar[tuple[str, ...]]
     human: ClassVar[str] = "human"
+    """The label of human texts, where a corpus has such a class."""
     description: ClassVar[str]
     """One line for captions and `data list`: what is human here, and what is not."""
     descriptions: ClassVar[Mapping[str, str]] = {}
@@ -188,6 +190,11 @@ class Corpus(ABC):
     def name(self) -> str:
         """The file's name, which is the command line's name for it."""
         return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return data_home() / self.name
 
     def versions(self) -> dict[str, str]:
         """Versions of what the texts are made from, beside the recipe; for the record."""

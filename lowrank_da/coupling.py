@@ -134,7 +134,7 @@ def combine(
         )
         for role in roles
     }
-    splits = {r: score(p, corpus_labels, corpus_labels, human) for r, p in predictions.items()}
+    splits = {r: score(p, corpus_labels, corpus_labels) for r, p in predictions.items()}
     experiment: dict[str, Any] = {"is": rule, "of": [run.experiment for run in runs]}
     if priors is not None:
         experiment["priors"] = dict(priors)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lowrank_da import corpora, discover, fetch
 from lowrank_da.backbone import BACKBONES, Backbone, refuse_other_hash
-from lowrank_da.corpus import DATA_VARIABLE, Corpus, corpus, data_home
+from lowrank_da.corpus import DATA_VARIABLE, Corpus, corpus
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.fetch import WEIGHTS
 
@@ -62,13 +62,12 @@ def list_data() -> None:
 
     No text and no weights are read.
     """
-    home = data_home()
     for name in discover.names(corpora.__name__):
         one = corpus(name)
         print(f"{name}: {one.description}")
         print(f"    labels   {', '.join(one.labels)}")
         print(f"    licence  {one.licence}")
-        print(f"    files    {_state(one, home / name)}")
+        print(f"    files    {_state(one, one.folder)}")
         if len(one.sources) > 1:
             others = ", ".join(f"{name}/{source}" for source in one.sources)
             print(f"    sources  {others}")
@@ -98,7 +97,7 @@ def get(name: str, accept_sha256: str | None = None) -> None:
     one = corpus(plain)
     if source and source not in one.sources:
         raise unknown(f"source of {plain}", source, one.sources)
-    folder = data_home() / plain
+    folder = one.folder
     if one.sources:
         _make_writable(folder)
     one.get(folder, source or "".join(one.sources[:1]), accept_sha256)

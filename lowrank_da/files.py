@@ -32,7 +32,11 @@ class atomic:  # noqa: N801 - reads as a verb: `with atomic(path) as temporary`
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
-            os.replace(self.temporary, self.path)
+            try:
+                os.replace(self.temporary, self.path)
+            except OSError as refused:  # a folder of that name, say
+                self.temporary.unlink(missing_ok=True)
+                raise self._refusal(refused) from refused
             return
         self.temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in _FULL:

@@ -227,7 +227,7 @@ def run(
     labels = texts.labels
     predictions = {r: Predictions.of(texts[r], labels, p) for r, p in predicted.items()}
     result: dict[str, Any] = {
-        "splits": {r: score(p, labels, labels, corpus.human) for r, p in predictions.items()},
+        "splits": {r: score(p, labels, labels) for r, p in predictions.items()},
         "corpus": texts.summary(labels),
     }
     if frozen:

@@ -78,14 +78,14 @@ class Predictions:
 
 
 def score(
-    predictions: Predictions, labels: tuple[str, ...], corpus_labels: tuple[str, ...], human: str
+    predictions: Predictions, labels: tuple[str, ...], corpus_labels: tuple[str, ...]
 ) -> dict[str, Any]:
     """The `result` of one role: counts and threshold-free metrics.
 
     Only texts whose class is among `labels` count (a binary model also predicts the others, for
     the combination). The confusion matrix has true classes in rows, in the order of `labels`.
     AUROC and TPR at 5 % FPR are machine against human, with the score 1 - P(human); they are None
-    where only one of the two occurs. Raises `UserError` when no text is of the model's classes.
+    where not both occur. Raises `UserError` when no text is of the model's classes.
     """
     index = np.array([labels.index(c) if c in labels else -1 for c in corpus_labels])
     true = index[predictions.label]
@@ -94,16 +94,20 @@ def score(
         raise UserError(f"no text of the classes {', '.join(labels)} is there to score")
     true, probabilities = true[own], predictions.probabilities[own].astype(np.float64)
     confusion = metrics.confusion_matrix(true, probabilities.argmax(axis=1), len(labels))
-    machine = true != labels.index(human)
-    both = 0 < machine.sum() < len(machine)
-    machine_score = 1.0 - probabilities[:, labels.index(human)]
+    auroc = tpr = None
+    if Corpus.human in labels:
+        human = labels.index(Corpus.human)
+        machine, machine_score = true != human, 1.0 - probabilities[:, human]
+        if 0 < machine.sum() < len(machine):
+            auroc = metrics.auroc(machine, machine_score)
+            tpr = metrics.tpr_at_fpr(machine, machine_score, 0.05)
     return {
         "texts": int(own.sum()),
         "confusion_matrix": confusion.tolist(),
         "macro_f1": metrics.macro_f1(confusion),
         "accuracy": metrics.accuracy(confusion),
-        "auroc": metrics.auroc(machine, machine_score) if both else None,
-        "tpr_at_5_fpr": metrics.tpr_at_fpr(machine, machine_score, 0.05) if both else None,
+        "auroc": auroc,
+        "tpr_at_5_fpr": tpr,
     }
 
 
@@ -196,7 +200,7 @@ class Run:
             }
             run = cls(**identity, **sections, predictions=predictions)
             for role in run.result["splits"]:
-                own = score(run.predictions[role], run.labels, run.corpus_labels, Corpus.human)
+                own = score(run.predictions[role], run.labels, run.corpus_labels)
                 if not _agree(own, run.result["splits"][role]):
                     raise UserError(f"{path}: its numbers on {role} do not follow from its .npz")
         except FileNotFoundError as error:

@@ -366,7 +366,6 @@ def _record(
     roles = (SELECT,) if cell.select_only else texts.evaluated
     predictions = {role: member.predict(trainer, role) for role in roles}
     labels, corpus_labels = experiment.classes, texts.labels
-    human = experiment.setting.corpus.human
     return Run(
         cell.study,
         cell.setting,
@@ -377,7 +376,7 @@ def _record(
         labels,
         corpus_labels,
         result={
-            "splits": {r: score(p, labels, corpus_labels, human) for r, p in predictions.items()},
+            "splits": {r: score(p, labels, corpus_labels) for r, p in predictions.items()},
             "parameters": parameters(member.classifier),
             "corpus": texts.summary(labels),
             "epoch": ledger.best_epoch,

@@ -47,9 +47,9 @@ class Answers:
     predicted: NDArray[np.int64]
     """(seeds, n)."""
     machine_score: NDArray[np.float64]
-    """(seeds, n): 1 - P(human)."""
-    human: int
-    """The index of the human class."""
+    """(seeds, n): 1 - P(human); without a human class there is none, and all are 1."""
+    human: int | None
+    """The index of the human class, where there is one."""
     classes: int
 
 
@@ -67,7 +67,7 @@ def answers(runs: Sequence[Run], role: str = ID) -> Answers:
         true=columns[0][1],
         predicted=np.stack([predicted for *_, predicted, _ in columns]),
         machine_score=np.stack([score for *_, score in columns]),
-        human=labels.index(Corpus.human),
+        human=_human(runs[0]),
         classes=len(labels),
     )
 
@@ -87,8 +87,13 @@ def _of_one(
     keep = np.flatnonzero(true >= 0)
     keep = keep[np.argsort(p.uid[keep], kind="stable")]
     probabilities = p.probabilities[keep].astype(np.float64)
-    score = 1.0 - probabilities[:, run.labels.index(Corpus.human)]
+    human = _human(run)
+    score = 1.0 - (np.zeros(len(keep)) if human is None else probabilities[:, human])
     return p.uid[keep], true[keep], probabilities.argmax(axis=1), score
+
+
+def _human(run: Run) -> int | None:
+    return run.labels.index(Corpus.human) if Corpus.human in run.labels else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +170,13 @@ def of_ranking(
     statistic: Callable[[NDArray[np.bool_], NDArray[Any]], float],
     role: str = ID,
 ) -> Estimate:
-    """`statistic(machine, score)` of machine against human, with the score 1 - P(human)."""
+    """`statistic(machine, score)` of machine against human, with the score 1 - P(human).
+
+    Raises `ValueError` where nothing is human.
+    """
     a = answers(runs, role)
+    if a.human is None:
+        raise ValueError(f"{runs[0].name} tells no human texts from others")
     machine = a.true != a.human
 
     def mean(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:

@@ -8,7 +8,8 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lowrank_da.errors import UserError, unknown
@@ -44,8 +45,22 @@ def chosen(ids: Sequence[str], known: Mapping[str, str], kind: str = "claim") ->
     """The files with these ids, or all; `UserError` names the nearest to an unknown one."""
     for one in ids:
         if one.upper() not in known:
-            raise unknown(kind, one, known)
+            raise unknown(kind, one.upper(), known)
     return [known[one] for one in dict.fromkeys(one.upper() for one in ids) or known]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One thread of torch, for threads would wait for each other; its generator stays as it is."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def as_json(verdicts: Sequence[Verdict]) -> str:
@@ -107,12 +122,10 @@ def _run(some: Sequence[Claim], asked: argparse.Namespace) -> int:
 
 def _bind(asked: argparse.Namespace) -> int:
     names, examined = chosen(asked.ids, files("proofs.bind"), "claim with a binding"), []
-    import torch
-
-    torch.set_num_threads(1)  # the matrices are so small that threads would wait for each other
     start = time.perf_counter()
-    for name in names:
-        examined.append(examine(load_binding(name)))
+    with alone():
+        for name in names:
+            examined.append(examine(load_binding(name)))
     seconds = time.perf_counter() - start
     print(report.bindings(examined))
     faults = [f"{e.binding.id}: {fault}" for e in examined for fault in e.faults]

@@ -1,11 +1,11 @@
 """A binding: what a claim says, held against real modules of torch.
 
 A proof is about matrices; a binding builds a small real model, reads numbers from it, and sets
-beside each what the claim says it must be. Where the claim's file has a function for that, it is
-this very function. A binding's file is `bind/b<number>_<word>.py`, which defines `BINDING`.
+beside each what the claim says it must be, by the functions of the claim's file where it has them.
+A binding's file is `bind/b<number>_<word>.py`, which defines `BINDING`.
 
 Nothing is believed here either: a reading without a number is a fault, and so is a *twin* (the
-same model with one thing wrong) of which every reading comes out as the claim says.
+same model with one thing wrong) that the reading meant to show it does not show.
 """
 
 import math
@@ -39,6 +39,20 @@ class Reading:
         return all(map(math.isfinite, numbers)) and HOLDS[self.relation](*numbers)
 
 
+@dataclass(frozen=True)
+class Twin:
+    """The model with one thing wrong, and a reading that must then fail."""
+
+    shows: str
+    arguments: Mapping[str, Any]
+    """Of the binding's `read`."""
+
+
+def wrong(shows: str, **arguments: Any) -> Twin:
+    """A twin, shown by the reading of that name."""
+    return Twin(shows, arguments)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Binding:
     """See the module's docstring."""
@@ -48,8 +62,8 @@ class Binding:
     title: str
     read: Callable[..., Iterable[Reading]]
     """Builds the model and reads it; its arguments are what may be wrong with the model."""
-    twins: Mapping[str, Mapping[str, Any]]
-    """By what is wrong, in words: the arguments of `read` that make it so."""
+    twins: Mapping[str, Twin]
+    """By what is wrong, in words."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +82,11 @@ def examine(binding: Binding) -> Examined:
     faults += [f"{r.what}: {r.measured:.6g}, not {r.relation} {r.said:.6g}" for r in _off(readings)]
     if not binding.twins:
         faults.append("it has no twin")
-    for wrong, arguments in binding.twins.items():
-        of_twin, errors = _read(binding, arguments)
-        faults += [f"twin {wrong!r}: {error}" for error in errors]
-        if not errors and not _off(of_twin):
-            faults.append(f"the twin {wrong!r} passes")
+    for what, twin in binding.twins.items():
+        of_twin, errors = _read(binding, twin.arguments)
+        faults += [f"twin {what!r}: {error}" for error in errors]
+        if not errors and twin.shows not in {reading.what for reading in _off(of_twin)}:
+            faults.append(f"twin {what!r}: {twin.shows!r} does not show it")
     return Examined(binding, tuple(readings), tuple(faults))
 
 

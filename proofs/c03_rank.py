@@ -1,11 +1,15 @@
-"""A product of a d x r and an r x k matrix has rank at most r, and every rank up to r occurs.
+"""A product of a d x r and an r x k matrix has rank at most r; all ranks to min(d, k, r) occur.
 
-So a LoRA update `AB` moves a weight matrix by a matrix of rank at most r, whatever A and B become.
-The bound is for one adapter: the sum of two may have rank 2r.
+LoRA adds such a product AB, an adapter, to a frozen d x k weight: whatever A and B become, this
+moves the weight by a matrix of rank at most r. The sum of two adapters may have rank 2r.
 
-Proof. Three invertible block matrices turn `[[I, B], [A, AB]]` into `diag(I_r, 0)`, so that the
-large matrix has rank r, and `AB` is a part of it. For small sizes all minors of order r + 1 of `AB`
-are expanded and vanish identically.
+Proof. `[[I, B], [A, AB]]`, between two triangular matrices with ones on the diagonal, which are
+invertible, becomes `diag(I_r, 0)`. So its rank is r, and AB is a part of it. As a second check all
+minors of AB of order r + 1 (determinants of r + 1 rows and columns) are expanded at small sizes.
+
+An instance is r and the pairs (A, B) of its adapters. The caller of `CLAIM` checks that all steps
+are true; that `control` fits all hypotheses and `holds` is true of it; and that each of `models`
+violates the hypothesis of its name alone, and `holds` is false of it.
 """
 
 from itertools import combinations
@@ -33,7 +37,7 @@ def certificate() -> bool:
 
 
 def minors_vanish(d: int, k: int, r: int) -> bool:
-    """All minors of order r + 1 of a product of symbolic entries are zero polynomials."""
+    """All minors of order r + 1 are the zero polynomial; `symbols("a:6")` makes a0 to a5."""
     product = sympy.Matrix(d, r, sympy.symbols(f"a:{d * r}")) * sympy.Matrix(
         r, k, sympy.symbols(f"b:{r * k}")
     )
@@ -46,20 +50,17 @@ def minors_vanish(d: int, k: int, r: int) -> bool:
 
 def update(values: Instance) -> sympy.Matrix:
     """The sum of all adapters' products."""
-    (first, second), *others = values["adapters"]
-    total: sympy.Matrix = first * second
-    for one, other in others:
-        total += one * other
-    return total
+    products = [A * B for A, B in values["adapters"]]
+    return sum(products[1:], products[0])
 
 
 def prove() -> list[Step]:
-    """The certificate, the minors, and a product of each rank up to r."""
-    attained = all((sympy.eye(4, r) * sympy.eye(r, 5)).rank() == r for r in range(1, 5))
+    """SYMBOLIC: for all sizes. FIXED: for all entries, at SIZES. WITNESS: one example each."""
+    ranks = [(sympy.eye(4, q) * sympy.eye(q, 4) * sympy.eye(4, 5)).rank() for q in range(1, 5)]
     return [
         Step("elimination to diag(I_r, 0)", Scope.SYMBOLIC, certificate()),
         *(Step(f"minors at {size}", Scope.FIXED, minors_vanish(*size)) for size in SIZES),
-        Step("every rank up to r is attained", Scope.WITNESS, attained),
+        Step("r = 4, 4 x 5: the ranks 1 to 4 occur", Scope.WITNESS, ranks == [1, 2, 3, 4]),
     ]
 
 
@@ -72,7 +73,7 @@ CLAIM = Claim(
     latex=r"\operatorname{rank}(AB) \le r",
     hypotheses={
         "inner size": Hypothesis(
-            "A has r columns", lambda v: all(A.cols <= v["r"] for A, _ in v["adapters"])
+            "A has at most r columns", lambda v: all(A.cols <= v["r"] for A, _ in v["adapters"])
         ),
         "one adapter": Hypothesis("the update is one product", lambda v: len(v["adapters"]) == 1),
     },

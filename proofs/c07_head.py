@@ -32,6 +32,11 @@ SIZES = [*product(range(1, 7), repeat=3), *((n, 768, 4) for n in range(1, 9))]
 """(r, d, K) at which the count is checked."""
 
 
+def saved(d: int, K: int, r: int) -> int:
+    """Entries of the head less those of an adapter of rank r."""
+    return d * K - r * (d + K)
+
+
 def equal(one: Matrix, other: Matrix) -> bool:
     """Equal by the rules."""
     return (one - other).rewrite(RULES) == zero(d, K)
@@ -65,9 +70,9 @@ def least_by_search() -> bool:
 
 def prove() -> list[Step]:
     """Cost; what probabilities fix; the least rank and an adapter of K - 1 columns."""
-    saved = d * K - r * (d + K) - (d + K) * (d * K / (d + K) - r)
-    widest = (d * K - r * (d + K)).subs(r, K - 1) - (d - K * (K - 1))
-    cost = sympy.simplify(saved) == 0 and sympy.expand(widest) == 0
+    by_ratio = saved(d, K, r) - (d + K) * (d * K / (d + K) - r)
+    widest = saved(d, K, K - 1) - (d - K * (K - 1))
+    cost = sympy.simplify(by_ratio) == 0 and sympy.expand(widest) == 0
     few = all((n * (d + k) < d * k) == (n < Rational(d * k, d + k)) for n, d, k in SIZES)
     steps = {
         "r (d + K) < dK means r < dK/(d + K); r = K - 1: d > K (K - 1)": cost,

@@ -5,9 +5,10 @@ For finite X (n x d), W (d x K), A (d x r), B (r x K) of any sizes each row of
 nothing, and some update of rank 1 sends a given input to any point of the open simplex one likes.
 
 This is what the source's theorem on applicability says if its "correct output matrix" is a matrix
-of probabilities. It is true of *every* finite update: convergence to the truth (condition 2),
-smoothness (condition 3) and the rank play no part. If it means "the right classes" it is false: a
-rank-1 update turns a head without errors into one that errs on every input.
+of probabilities. It is true of *every* finite update: convergence to the truth and smoothness,
+conditions 2 and 3 of the consistency theorem that it builds on, and the rank play no part. If it
+means "the right classes" it is false: a rank-1 update turns a head without errors into one that
+errs on every input.
 
 Proof. `Z = sum_c exp(z_c)` is positive and leaves the sum over c; a shift multiplies every term by
 the same factor. For the last part take A with xA = 1 and B = log p - xW. The idle conditions are
@@ -137,8 +138,8 @@ CLAIM = Claim(
         "finite": {**GENERIC, "W": GENERIC["W"] + sympy.oo * sympy.ones(3, 4)},
     },
     idle=(
-        "condition 2: the empirical law tends to the true one",
-        "condition 3: the model is continuous and differentiable in its parameters",
+        "condition 2 of the consistency theorem: the empirical law tends to the true one",
+        "condition 3 of the consistency theorem: the loss is continuous and differentiable",
         "the update has rank at most r",
     ),
     not_proved=("that a trained head gives the right classes; no theorem of this form can",),

@@ -136,7 +136,7 @@ EVEN, EAGER = law(v000=3, v111=1), law(v111=1)
 CLAIM = Claim(
     id="C19",
     title="Averages of binary scores",
-    latex=r"\overline{F_1} = F_1(ar P, ar R),\quad 1 - \sum_i (1 - R_i) \le R \le \min_i R_i",
+    latex=r"\overline{F_1} = F_1(\bar P, \bar R),\quad 1 - \sum_i (1 - R_i) \le R \le \min_i R_i",
     hypotheses={
         "proportional rows": Hypothesis(
             "precision : recall of human is the same in all tasks",

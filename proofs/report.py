@@ -1,11 +1,12 @@
 """The report on all claims: what is proved and how far, which hypothesis is needed, what is not."""
 
+import math
 from collections.abc import Sequence
 
 import sympy
 
 from proofs import uses
-from proofs.binding import Examined
+from proofs.binding import Examined, Reading
 from proofs.claim import Scope, Verdict
 
 TITLES = {
@@ -90,7 +91,7 @@ def _uses(verdicts: Sequence[Verdict]) -> str:
 def bindings(examined: Sequence[Examined]) -> str:
     """Every number read from a real module, beside what its claim says."""
     rows = [
-        (e.binding.id, r.what, _number(r.measured), f"{r.relation} {_number(r.said)}", _said(r.ok))
+        (e.binding.id, r.what, _number(r.measured), _promise(r), "yes" if r.ok else "NO")
         for e in examined
         for r in e.readings
     ]
@@ -103,12 +104,13 @@ def bindings(examined: Sequence[Examined]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _promise(reading: Reading) -> str:
+    margin = f" ± {reading.margin:.1g}" if reading.margin else ""
+    return f"{reading.relation} {_number(reading.said)}{margin}"
+
+
 def _number(x: float) -> str:
-    return f"{x:,.0f}" if x == round(x) else f"{x:.6g}"
-
-
-def _said(ok: bool) -> str:
-    return "yes" if ok else "NO"
+    return f"{x:,.0f}" if math.isfinite(x) and x == round(x) else f"{x:.6g}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -133,8 +135,10 @@ def latex(verdicts: Sequence[Verdict]) -> str:
     ]
     for v in verdicts:
         facts = len(v.claim.cited)
-        cites = f"; cites {facts} fact{'s' if facts > 1 else ''}" if facts else ""
-        said = f"{_verdict(v)}{cites}"
+        cites = f"; cites {_number_of(facts, 'fact')}" if facts else ""
+        sampled = sum(not step.scope.proves for step in v.steps)
+        samples = f"; {_number_of(sampled, 'step')} only sampled" if sampled else ""
+        said = f"{_verdict(v)}{samples}{cites}"
         lines.append(
             rf"\expandafter\def\csname claim{v.claim.id}\endcsname{{Claim {v.claim.id} ({said})}}"
         )
@@ -164,6 +168,10 @@ def _longtable(
         *(" & ".join(row) + r" \\" for row in rows),
         r"\bottomrule \end{longtable}}",
     ]
+
+
+def _number_of(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _verdict(v: Verdict) -> str:

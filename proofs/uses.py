@@ -30,7 +30,9 @@ def studies() -> dict[str, list[str]]:
     for name in discover.names("experiments"):
         for statement in ast.parse((Path(folder) / f"{name}.py").read_text()).body:
             match statement:
-                case ast.Assign([ast.Name("THEORY")], value):
+                case ast.Assign([ast.Name("THEORY")], value) | ast.AnnAssign(
+                    ast.Name("THEORY"), _, ast.expr() as value
+                ):
                     for one in ast.literal_eval(value):
                         found.setdefault(one, []).append(name)
     return found

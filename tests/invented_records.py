@@ -69,7 +69,7 @@ def record(
         labels=own,
         corpus_labels=every,
         result={
-            "splits": {role: score(p, own, every, "human") for role, p in said.items()},
+            "splits": {role: score(p, own, every) for role, p in said.items()},
             "parameters": {"trained": 1300, "head": 1000, "adapter": 300, "backbone": 20000},
             "corpus": {"texts": counts, "mean_words": dict.fromkeys(every, 101.6)},
         },

@@ -41,7 +41,7 @@ def predictions(texts=60, classes=3, seed=0):
 def record(name="full", seed=0, **changes):
     """A record with two evaluated roles, one of them with a slash in its name."""
     roles = {"id": predictions(seed=seed), "ood/peerread": predictions(30, seed=seed + 1)}
-    splits = {role: score(p, LABELS, LABELS, "human") for role, p in roles.items()}
+    splits = {role: score(p, LABELS, LABELS) for role, p in roles.items()}
     run = Run(
         study="thesis",
         setting="embedded",
@@ -277,7 +277,7 @@ def test_runs_on_other_texts_are_not_compared():
 
 def test_the_score_of_a_full_model_is_that_of_scikit_learn():
     own = predictions(200)
-    found = score(own, LABELS, LABELS, "human")
+    found = score(own, LABELS, LABELS)
     p = own.probabilities.astype(float)
     assert found["texts"] == 200
     np.testing.assert_array_equal(
@@ -297,8 +297,8 @@ def test_the_score_of_a_binary_model_ignores_the_other_classes():
     own = predictions(200, classes=2)
     kept = own.label != LABELS.index("chatgpt")
     alone = Predictions(own.uid[kept], own.label[kept], own.probabilities[kept])
-    found = score(own, binary, LABELS, "human")
-    assert found == score(alone, binary, LABELS, "human")
+    found = score(own, binary, LABELS)
+    assert found == score(alone, binary, LABELS)
     assert found["texts"] == kept.sum() < 200
     np.testing.assert_array_equal(
         found["confusion_matrix"],

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lowrank_da.corpora import _jsonl
+from lowrank_da.corpora._layout import clean, role
 from lowrank_da.corpus import (
     ID,
     SELECT,
@@ -29,7 +30,6 @@ from lowrank_da.corpus import (
     Example,
     Splits,
     cache_home,
-    data_home,
     normalised,
 )
 from lowrank_da.errors import UserError
@@ -37,8 +37,7 @@ from lowrank_da.fetch import Source, fetch_all
 
 PARTS = ("valid", "test")
 SHARES = ((TRAIN, 0.60), (SELECT, 0.75), (ID, 1.0))
-"""Upper ends of the roles on the prompt's hash, read as a number in [0, 1)."""
-SENTENCE_ENDS = ".!?"
+"""Upper ends of the roles on the hash of a group's smallest prompt."""
 
 _REPOSITORY = "github:ryuryukke/OUTFOX/80275f576058cbeca7f2edcb02ced5750b95a63f"
 _PINS = {
@@ -91,12 +90,6 @@ SOURCES = tuple(
 log = logging.getLogger(__name__)
 
 
-def clean(text: str) -> str:
-    """`text` in single spaces, cut back to its last sentence end; empty when it has none."""
-    line = " ".join(text.split())
-    return line[: max(line.rfind(end) for end in SENTENCE_ENDS) + 1]
-
-
 def groups(linked: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The smallest prompt that each prompt is tied to, by wording or by a shared text.
 
@@ -119,12 +112,6 @@ def groups(linked: Iterable[tuple[str, str]]) -> dict[str, str]:
     for prompt in sorted({prompt for prompt, _ in pairs}):
         smallest.setdefault(root(f"raw {prompt}"), prompt)
     return {prompt: smallest[root(f"raw {prompt}")] for prompt, _ in pairs}
-
-
-def role(digest: str) -> str:
-    """The role of a group whose smallest prompt has this SHA-256 (hexadecimal)."""
-    share = int(digest[:8], 16) / 2**32
-    return next(name for name, end in SHARES if share < end)
 
 
 class _NothingButData(pickle.Unpickler):
@@ -173,7 +160,7 @@ class Outfox(Corpus):
         rows = [
             row
             for part in PARTS
-            for row in _jsonl.read(data_home() / self.name / f"{part}.jsonl.gz", self.name)
+            for row in _jsonl.read(self.folder / f"{part}.jsonl.gz", self.name)
         ]
         essays = [(row, clean(row.string("text"))) for row in rows]
         essays = [(row, text) for row, text in essays if text]
@@ -187,7 +174,7 @@ class Outfox(Corpus):
                     f"{row.where}: unknown label {label!r} (known: {', '.join(self.labels)})"
                 )
             group = hashlib.sha256(group_of[row.string("prompt")].encode()).hexdigest()
-            roles[role(group)].append(
+            roles[role(group, SHARES)].append(
                 Example(
                     uid=f"{row.string('pair_id')}-{label}",
                     text=text,

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lowrank_da.corpora import _jsonl
-from lowrank_da.corpus import ID, OOD, SELECT, TRAIN, Corpus, Example, Splits, data_home, normalised
+from lowrank_da.corpus import ID, OOD, SELECT, TRAIN, Corpus, Example, Splits, normalised
 from lowrank_da.errors import UserError
 from lowrank_da.fetch import Source, fetch_all
 
@@ -131,11 +131,6 @@ class SemEval(Corpus):
 
     allow_partial: bool = False
     """Take what is there: other counts than the published ones, missing files, blank texts."""
-
-    @property
-    def folder(self) -> Path:
-        """Where the files lie."""
-        return data_home() / self.name
 
     def load(self) -> Splits:
         """The texts by role, from the task's files or else rebuilt from M4.

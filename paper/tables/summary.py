@@ -11,7 +11,7 @@ from itertools import compress
 import numpy as np
 
 from lowrank_da import metrics
-from lowrank_da.corpus import ID
+from lowrank_da.corpus import ID, Corpus
 from lowrank_da.run import Run
 from paper import estimate, words
 from paper.arms import ALL_CLASSES, beyond_thesis, every_arm, found
@@ -115,6 +115,16 @@ def _seconds(runs: Sequence[Run], lang: str) -> str:
     return "" if seconds is None else f"{seconds:.1f}"
 
 
+def _ranking(statistic: Callable[..., float]) -> Cell:
+    """Of machine against human; blank where nothing is human."""
+
+    def cell(runs: Sequence[Run], lang: str) -> str:
+        known = Corpus.human in runs[0].labels
+        return estimate.of_ranking(runs, statistic).show() if known else ""
+
+    return cell
+
+
 QUALITY: tuple[tuple[Text, Cell], ...] = (
     (CLASSES, lambda runs, _: str(len(runs[0].labels))),
     (words.MACRO_F1, lambda runs, _: _macro_f1(runs).show()),
@@ -122,8 +132,8 @@ QUALITY: tuple[tuple[Text, Cell], ...] = (
 )
 RANKING: tuple[tuple[Text, Cell], ...] = (
     (words.ACCURACY, lambda r, _: estimate.of_confusion(r, metrics.accuracy)[()].show()),
-    (words.AUROC, lambda runs, _: estimate.of_ranking(runs, metrics.auroc).show()),
-    (words.TPR, lambda runs, _: estimate.of_ranking(runs, tpr_at_5_fpr).show()),
+    (words.AUROC, _ranking(metrics.auroc)),
+    (words.TPR, _ranking(tpr_at_5_fpr)),
 )
 COST: tuple[tuple[Text, Cell], ...] = (
     (TRAINED, _count("trained")),

@@ -1,16 +1,22 @@
-"""C07 on a trained classifier: its head's update, without what a softmax cannot see."""
+"""C07 on a trained classifier: its head's update by an adapter of rank K - 1, exactly."""
 
+import copy
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lowrank_da.layers import LoRALinear
 from lowrank_da.methods.linear_probe import LinearProbe
 from proofs.bind.real import CLASSES, classifier, entering, largest, loss, step, texts
-from proofs.binding import Binding, Reading
+from proofs.binding import Binding, Reading, wrong
+from proofs.c07_head import saved
 
 STEPS = 50
+RANK = "rank of the update D"
+OUTPUTS = "outputs of the adapter of rank K - 1 less those of D"
+SAVED = "parameters that it saves"
 
 
 def rank(matrix: Tensor) -> int:
@@ -24,27 +30,38 @@ def softmax(logits: Tensor) -> Tensor:
     return logits.softmax(dim=-1)
 
 
-def read(output: Callable[[Tensor], Tensor] = softmax, short: int = 1) -> Iterator[Reading]:
-    """The last map's update D under AdamW, which a softmax's gradient alone would not give."""
+def adapter(base: nn.Linear, D: Tensor, columns: int) -> LoRALinear:
+    """The first columns of `D + v 1'` whose last column is zero, beside the weight before D."""
+    layer = LoRALinear(base, columns, 1.0, 0.0, "kaiming")
+    layer.lora_A.data = (D - D[:, -1:])[:, :columns].T
+    layer.lora_B.data = torch.eye(CLASSES, columns, dtype=D.dtype)
+    return layer
+
+
+def sgd(parameters: Any, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Without decay, which would add the weight itself."""
+    return torch.optim.SGD(parameters, lr=lr)
+
+
+def read(
+    output: Callable[[Tensor], Tensor] = softmax,
+    columns: int = CLASSES - 1,
+    optimizer: Any = torch.optim.AdamW,
+) -> Iterator[Reading]:
+    """The last map's update D; a softmax's gradient has rank K - 1 anyhow, AdamW's step has not."""
     model, batch = classifier(LinearProbe()), texts()
     last = model.head.out_proj
-    before = last.weight.detach().T.clone()
-    optimizer = torch.optim.AdamW(model.head.parameters(), lr=0.05, weight_decay=0.1)
+    base = copy.deepcopy(last)
+    rule = optimizer(model.head.parameters(), lr=0.05, weight_decay=0.1)
     for _ in range(STEPS):
-        step(optimizer, loss(model, batch))
-    D = last.weight.detach().T - before
-    centred = D - D.mean(dim=1, keepdim=True)  # DP
-    few = D - D[:, -short:].mean(dim=1, keepdim=True)  # DS: its last column is zero
-    few[:, CLASSES - short :] = 0
-    x, d = entering(model, last, batch), len(D)
-    apart = output(x @ (before + few)) - output(x @ (before + D))
-    yield Reading("rank of the update D", rank(D), "=", CLASSES)
-    yield Reading("rank of DP", rank(centred), "=", CLASSES - 1)
-    yield Reading("columns of DS that are not zero", rank(few), "=", CLASSES - 1)
-    yield Reading("change of the outputs, DS in D's place", largest(apart), "=", 0, 1e-12)
-    layer = LoRALinear(last, CLASSES - short, 1.0, 0.0, "kaiming")
-    saved = last.weight.numel() - layer.lora_A.numel() - layer.lora_B.numel()
-    yield Reading("parameters saved by such an adapter", saved, "=", d - CLASSES * (CLASSES - 1))
+        step(rule, loss(model, batch))
+    D = (last.weight - base.weight).detach().T
+    base.bias = last.bias
+    layer, x = adapter(base, D, columns), entering(model, last, batch)
+    added = layer.lora_A.numel() + layer.lora_B.numel()
+    yield Reading(RANK, rank(D), "=", CLASSES)
+    yield Reading(OUTPUTS, largest(output(layer(x)) - output(last(x))), "=", 0, 1e-12)
+    yield Reading(SAVED, last.weight.numel() - added, "=", saved(len(D), CLASSES, CLASSES - 1))
 
 
 BINDING = Binding(
@@ -52,7 +69,9 @@ BINDING = Binding(
     title="the last map of a head trained by AdamW on RoBERTa's states",
     read=read,
     twins={
-        "sigmoids in place of the softmax": {"output": torch.sigmoid},
-        "rank K - 2": {"short": 2},
+        "sigmoids in place of the softmax": wrong(OUTPUTS, output=torch.sigmoid),
+        "rank K - 2": wrong(OUTPUTS, columns=CLASSES - 2),
+        "rank K": wrong(SAVED, columns=CLASSES),
+        "plain SGD, whose update has rank K - 1": wrong(RANK, optimizer=sgd),
     },
 )

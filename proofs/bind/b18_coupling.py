@@ -16,7 +16,7 @@ from lowrank_da.batches import pack
 from lowrank_da.methods.linear_probe import LinearProbe
 from proofs import c18_coupling as claim
 from proofs.bind.real import SETTING, classifier, minimise, tokens
-from proofs.binding import Binding, Reading
+from proofs.binding import Binding, Reading, wrong
 
 LENGTHS = (7, 5, 9, 6, 8, 10)
 MACHINES = ((4, 2, 1, 1, 3, 1), (1, 1, 5, 2, 2, 1), (2, 6, 1, 3, 1, 1))
@@ -25,10 +25,14 @@ HUMAN = (1, 2, 2, 3, 1, 4)
 SHARES = (3, 1, 2, 6)
 """To be expected of the three machines and the human: not those trained on."""
 Floats = NDArray[np.float64]
+CALIBRATED = "log odds less those of the texts"
+BAYES, SAME = "our coupling less Bayes' posterior", "our coupling less the claim's"
+DECISIONS = "inputs whose most likely class the claim's rule names"
+TEMPERATURE = "temperature found for log odds 3 times too large"
 
 
 def log_odds(machine: tuple[int, ...], label: str, sharpened: float) -> Floats:
-    """(inputs,) of a binary classifier, its head trained to the least log-loss on all the texts."""
+    """(inputs,) of a binary classifier, its last map at the least log-loss on all the texts."""
     human = SETTING.corpus.human
     model = classifier(LinearProbe(), labels=(label, human))
     inputs = pack(tokens(LENGTHS))
@@ -36,7 +40,7 @@ def log_odds(machine: tuple[int, ...], label: str, sharpened: float) -> Floats:
     counts = torch.zeros(len(LENGTHS), 2).double()
     counts[:, own], counts[:, other] = torch.tensor(machine), torch.tensor(HUMAN)
     minimise(
-        list(model.head.parameters()),
+        list(model.head.out_proj.parameters()),
         lambda: functional.cross_entropy(model(inputs), counts, reduction="sum"),
     )
     logits = model(inputs).detach().numpy()
@@ -44,11 +48,12 @@ def log_odds(machine: tuple[int, ...], label: str, sharpened: float) -> Floats:
     return odds
 
 
-def by_claim(odds: Floats, log_ratios: Floats) -> Floats:
-    """The claim's own `couple`, in exact arithmetic on the models' floats."""
-    p = [[Fraction(x) for x in row] for row in 1 / (1 + np.exp(-odds))]
+def by_claim(odds: Floats, log_ratios: Floats) -> tuple[Floats, list[int]]:
+    """The claim's own `couple` and `decide`, in exact arithmetic on the models' floats."""
+    p = [tuple(Fraction(x) for x in row) for row in 1 / (1 + np.exp(-odds))]
     ratios = tuple(Fraction(x) for x in np.exp(log_ratios))
-    return np.array([[float(q) for q in claim.couple(tuple(row), ratios)] for row in p])
+    coupled = np.array([[float(q) for q in claim.couple(row, ratios)] for row in p])
+    return coupled, [claim.decide(row, ratios) for row in p]
 
 
 def read(
@@ -60,7 +65,7 @@ def read(
         [log_odds(*pair, sharpened) for pair in zip(MACHINES, labels, strict=True)], axis=1
     )
     true = np.log(np.array(MACHINES).T / np.array(HUMAN)[:, None])
-    yield Reading("log odds less those of the texts", np.abs(odds - true).max(), "=", 0, 1e-5)
+    yield Reading(CALIBRATED, np.abs(odds - true).max(), "=", 0, 1e-5)
     texts_of = [(sum(machine), sum(HUMAN)) for machine in MACHINES]
     ratios = np.log([float(c) for c in claim.true_ratios(SHARES, texts_of)])
     got, laws = couple(odds, ratios), [*MACHINES, HUMAN]
@@ -68,15 +73,13 @@ def read(
         [Fraction(s * n, sum(law)) for n in law] for s, law in zip(SHARES, laws, strict=True)
     ]
     posterior = [claim.bayes(column) for column in zip(*weights, strict=True)]
-    gap = np.abs(got - np.array(posterior, dtype=float)).max()
-    yield Reading("our coupling less Bayes' posterior", gap, "=", 0, 1e-5)
-    apart = np.abs(got - by_claim(odds, ratios)).max()
-    yield Reading("our coupling less the claim's", apart, "=", 0, 1e-12)
-    named = [int(row.argmax()) for row in got]
-    right = sum(row[c] == max(row) for row, c in zip(posterior, named, strict=True))
-    yield Reading("inputs with a most likely class named", right, "=", len(LENGTHS))
+    yield Reading(BAYES, np.abs(got - np.array(posterior, dtype=float)).max(), "=", 0, 1e-5)
+    exact, named = by_claim(odds, ratios)
+    yield Reading(SAME, np.abs(got - exact).max(), "=", 0, 1e-12)
+    agreed = sum(int(row.argmax()) == c for row, c in zip(got, named, strict=True))
+    yield Reading(DECISIONS, agreed, "=", len(LENGTHS))
     found = temperature(3 * odds[:, 0], MACHINES[0])
-    yield Reading("temperature found for log odds 3 times too large", found, "=", 3, 0.05)
+    yield Reading(TEMPERATURE, found, "=", 3, 0.05)
 
 
 def temperature(odds: Floats, machine: tuple[int, ...]) -> float:
@@ -91,13 +94,20 @@ def averaged(odds: Floats, log_ratios: Floats) -> Floats:
     return coupling.average(1 / (1 + np.exp(-odds)))
 
 
+def unshared(odds: Floats, log_ratios: Floats) -> Floats:
+    """As if the shares to be expected were those trained on."""
+    return coupling.couple(odds, 0 * log_ratios)
+
+
 BINDING = Binding(
     id="C18",
     title="three one-vs-human heads on RoBERTa's states, coupled by `lowrank_da.coupling`",
     read=read,
     twins={
-        "logits three times too large": {"sharpened": 3},
-        "averaged": {"couple": averaged},
-        "no ratios of shares": {"couple": lambda odds, _: coupling.couple(odds, np.zeros(3))},
+        "logits three times too large": wrong(BAYES, sharpened=3),
+        "the same, seen in the log odds": wrong(CALIBRATED, sharpened=3),
+        "the same, seen in the temperature": wrong(TEMPERATURE, sharpened=3),
+        "averaged": wrong(SAME, couple=averaged),
+        "no ratios of shares": wrong(DECISIONS, couple=unshared),
     },
 )

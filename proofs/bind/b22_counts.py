@@ -1,4 +1,4 @@
-"""C22 on RoBERTa: what six methods really put in, or let train, parameter by parameter."""
+"""C22 on RoBERTa: what five methods really put in, or let train, and the norms."""
 
 from collections.abc import Iterator
 
@@ -13,16 +13,12 @@ from lowrank_da.methods.lora import LoRA
 from lowrank_da.methods.prefix import Prefix
 from lowrank_da.methods.prompt import Prompt
 from proofs.bind.real import BACKBONE
-from proofs.binding import Binding, Reading
+from proofs.binding import Binding, Reading, wrong
 from proofs.c22_counts import formulas, transformer
 
 P, M, R = 5, 3, 2
-METHODS: dict[str, Method] = {
-    "prompt tuning": Prompt(tokens=P),
-    "prefix": Prefix(tokens=P),
-    "adapters": Adapter(bottleneck=M),
-    "LoRA": LoRA(rank=R, targets=("query", "value")),
-}
+ADDED = "{}: new parameters"
+BIASES, NORMS = "BitFit: trained parameters", "norms: their parameters"
 
 
 def size(model: nn.Module) -> int:
@@ -30,29 +26,37 @@ def size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def read(backbone: Backbone = BACKBONE, rank: int = R) -> Iterator[Reading]:
+def read(backbone: Backbone = BACKBONE, p: int = P, m: int = M, r: int = R) -> Iterator[Reading]:
     """New parameters of four methods; the biases that BitFit trains; the norms."""
-    sizes = (backbone.layers, backbone.width, backbone.ffn, P, M, rank)
-    said = formulas(transformer(*sizes))
+    methods: dict[str, Method] = {
+        "prompt tuning": Prompt(tokens=p),
+        "prefix": Prefix(tokens=p),
+        "adapters": Adapter(bottleneck=m),
+        "LoRA": LoRA(rank=r, targets=("query", "value")),
+    }
+    said = formulas(transformer(backbone.layers, backbone.width, backbone.ffn, P, M, R))
     before = size(backbone.load())
-    for name, method in METHODS.items():
+    for name, method in methods.items():
         model = backbone.load()
         method.attach(model, backbone)
-        yield Reading(f"{name}: new parameters", size(model) - before, "=", said[name])
+        yield Reading(ADDED.format(name), size(model) - before, "=", said[name])
     model = backbone.load()
     BitFit().attach(model, backbone)
-    biases = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    yield Reading("BitFit: trained parameters", biases, "=", said["BitFit"])
-    norms = sum(size(norm) for norm in anatomy.norms(model))
-    yield Reading("norms: their parameters", norms, "=", said["norms"])
+    biases = sum(bias.numel() for bias in model.parameters() if bias.requires_grad)
+    yield Reading(BIASES, biases, "=", said["BitFit"])
+    yield Reading(NORMS, sum(size(norm) for norm in anatomy.norms(model)), "=", said["norms"])
 
 
 BINDING = Binding(
     id="C22",
-    title="six methods on RoBERTa",
+    title="five methods on RoBERTa, and its norms",
     read=read,
     twins={
-        "a decoder: no biases, fewer keys": {"backbone": TINY_DECODER},
-        "another rank than LoRA's": {"rank": R + 1},
+        "a longer prompt": wrong(ADDED.format("prompt tuning"), p=P + 1),
+        "wider adapters": wrong(ADDED.format("adapters"), m=M + 1),
+        "a larger rank": wrong(ADDED.format("LoRA"), r=R + 1),
+        "a decoder, whose maps have no biases": wrong(BIASES, backbone=TINY_DECODER),
+        "a decoder, whose norms have none": wrong(NORMS, backbone=TINY_DECODER),
+        "a decoder, with fewer keys": wrong(ADDED.format("prefix"), backbone=TINY_DECODER),
     },
 )

@@ -93,9 +93,9 @@ def away_from_start(model: nn.Module) -> None:
         nn.init.normal_(layer.lora_B, std=0.3)
 
 
-def largest(x: Tensor) -> float:
-    """The largest absolute value."""
-    return float(x.detach().abs().max())
+def largest(*tensors: Tensor) -> float:
+    """The largest absolute value; not a number, if any of them is none."""
+    return float(torch.stack([tensor.detach().abs().max() for tensor in tensors]).max())
 
 
 def step(rule: torch.optim.Optimizer, value: Tensor) -> None:

@@ -17,7 +17,7 @@ MUTANTS = (
     ('fl(x * v["D"])', "x"),
     ("W = fl(W - fl(", "W = fl(W + fl("),
     ("y == Fraction(1, 2**12)", "y == Fraction(1, 2**11)"),
-    ("bound = 2 * mu", "bound = mu / 10"),
+    ("= 2 * mu /", "= mu / 10 /"),
     ('"D": exact([2, 0, 2])', '"D": exact([1, 1, 1])'),
 )
 

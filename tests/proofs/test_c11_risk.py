@@ -5,7 +5,7 @@ from mutated_claims import faults_with
 
 MUTANTS = (
     ("(1 - t) * half", "t * half * half"),
-    ("- left_out / 4)", "- left_out / 8)"),
+    ("return left_out / 4", "return left_out / 8"),
     ("gap = 2 * wrong**2 -", "gap = wrong**2 -"),
     ("(u[i] + u[j]) ** 2 / 2", "(u[i] - u[j]) ** 2 / 2"),
     ("total(u[i] ** 2, i) / 2 - form", "total(u[i] ** 2, i) / 4 - form"),
