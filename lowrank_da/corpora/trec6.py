@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trec6(Corpus):
-    """See the module: 6 classes, 5,939 questions."""
+    """See the module: 6 classes, 5,941 questions."""
 
     labels = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
     description = "questions by the kind of their answer; nothing is human or machine here"

@@ -20,7 +20,8 @@ from sklearn.tree import DecisionTreeClassifier
 from lowrank_da import fetch, train
 from lowrank_da.backbone import TINY
 from lowrank_da.corpora import outfox
-from lowrank_da.corpora.outfox import Outfox, clean
+from lowrank_da.corpora._layout import clean, role
+from lowrank_da.corpora.outfox import SHARES, Outfox
 from lowrank_da.corpus import (
     CACHE_VARIABLE,
     DATA_VARIABLE,
@@ -109,14 +110,14 @@ def test_groups_are_the_connected_components(linked: list[tuple[str, str]]) -> N
 
 def test_prompts_are_split_60_15_25_by_their_hash() -> None:
     digests = [hashlib.sha256(f"prompt {n}".encode()).hexdigest() for n in range(4000)]
-    roles = [outfox.role(digest) for digest in digests]
-    shares = [roles.count(role) / len(roles) for role in (TRAIN, SELECT, ID)]
+    roles = [role(digest, SHARES) for digest in digests]
+    shares = [roles.count(name) / len(roles) for name in (TRAIN, SELECT, ID)]
     assert shares == pytest.approx([0.60, 0.15, 0.25], abs=0.02)
-    assert outfox.role("0" * 64) == TRAIN
-    assert outfox.role("99" + "0" * 62) == TRAIN
-    assert outfox.role("9a" + "0" * 62) == SELECT
-    assert outfox.role("bf" + "f" * 62) == SELECT
-    assert outfox.role("c0" + "0" * 62) == outfox.role("f" * 64) == ID
+    assert role("0" * 64, SHARES) == TRAIN
+    assert role("99" + "0" * 62, SHARES) == TRAIN
+    assert role("9a" + "0" * 62, SHARES) == SELECT
+    assert role("bf" + "f" * 62, SHARES) == SELECT
+    assert role("c0" + "0" * 62, SHARES) == role("f" * 64, SHARES) == ID
 
 
 def test_load(write: Callable[[list[Row]], Path]) -> None:
@@ -127,11 +128,11 @@ def test_load(write: Callable[[list[Row]], Path]) -> None:
     examples = [e for role in splits.roles for e in splits[role]]
     assert {e.uid for e in examples} == {f"{row['pair_id']}-{row['label']}" for row in rows}
     assert len({e.uid for e in examples}) == len(examples) == len(rows)
-    for role in splits.roles:
-        for example in splits[role]:
+    for name in splits.roles:
+        for example in splits[name]:
             pair_id = example.uid.rpartition("-")[0]
             prompt = next(row["prompt"] for row in rows if row["pair_id"] == pair_id)
-            assert outfox.role(hashlib.sha256(prompt.encode()).hexdigest()) == role
+            assert role(hashlib.sha256(prompt.encode()).hexdigest(), SHARES) == name
     reordered = list(rows)
     random.Random(1).shuffle(reordered)
     write(reordered)
@@ -352,8 +353,8 @@ def test_layout_does_not_tell_the_real_classes() -> None:
     splits = Outfox().load()
     tree = DecisionTreeClassifier(max_depth=6, random_state=0)
     tree.fit([layout(e) for e in splits[TRAIN]], [e.label for e in splits[TRAIN]])
-    for role in (SELECT, ID):
-        own = tree.score([layout(e) for e in splits[role]], [e.label for e in splits[role]])
+    for part in (SELECT, ID):
+        own = tree.score([layout(e) for e in splits[part]], [e.label for e in splits[part]])
         assert own < 0.45
 
 
