@@ -3,7 +3,8 @@
 Question: what does a method give for the parameters that it trains, and does it learn at all: is it
 above the majority class, and above what the frozen encoder and the bare words give?
 
-Command: `lowrank-da reproduce method_comparison --setting embedded` (or outfox); one arm alone,
+Command: `lowrank-da reproduce method_comparison --setting embedded` (or
+`outfox_800`, `trec6`); one arm alone,
 with the trials it needs: `lowrank-da run method_comparison adapter --setting embedded`.
 
 Cost: an arm for each file of `lowrank_da/methods/` with default arguments, and LP-FT; five trials
@@ -14,17 +15,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import lowrank_da.methods
+from experiments.lp_ft import headed
 from experiments.thesis import TRIAL_TEXTS
 from lowrank_da import discover
-from lowrank_da.coupling import Rule
 from lowrank_da.experiment import Experiment, Setting
 from lowrank_da.method import Method, method
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.reference import Centroid, TfIdf, ZeroShot
-from lowrank_da.study import Arm
+from lowrank_da.study import Arm, at_rates, rate_trials
 
-SEEDS = {"embedded": (0,), "outfox": (0, 1, 2), "tiny": (0,)}
+SEEDS = {"embedded": (0,), "outfox_800": (0, 1, 2), "trec6": (0, 1, 2), "tiny": (0,)}
 THEORY = ("C22", "C23", "C24")
 
 SHOTS = (1, 4, 16)
@@ -42,25 +43,15 @@ def cut(setting: Setting) -> Setting:
     return replace(setting, max_tokens=min(setting.max_tokens, room))
 
 
-def lp_ft(setting: Setting, learning_rate: float, probe_rate: float) -> Experiment:
-    """Full fine-tuning from a probe's head (Kumar et al. 2022, arXiv:2202.10054)."""
-    probe = Experiment(setting=setting, method=LinearProbe(), learning_rate=probe_rate)
-    return Experiment(setting=setting, method=Full(), learning_rate=learning_rate, head_from=probe)
-
-
 def trials(setting: Setting) -> dict[str, tuple[Experiment, ...]]:
     """Every method over its own rates; LP-FT over those of `full`.
 
     In LP-FT's trials the head comes from a probe at the middle of its grid, for the best rate of
     the probe is found beside them.
     """
-    small = replace(cut(setting), train_texts=min(TRIAL_TEXTS, setting.train_texts or TRIAL_TEXTS))
-    found = {
-        name: tuple(Experiment(setting=small, method=one, learning_rate=rate) for rate in one.rates)
-        for name, one in methods().items()
-    }
+    found = rate_trials(cut(setting), methods(), TRIAL_TEXTS)
     middle = LinearProbe.rates[len(LinearProbe.rates) // 2]
-    return found | {"lp_ft": tuple(lp_ft(small, rate, middle) for rate in Full.rates)}
+    return found | {"lp_ft": tuple(headed(e, middle) for e in found["full"])}
 
 
 def arms(setting: Setting, rate: Mapping[str, float]) -> dict[str, Arm]:
@@ -71,12 +62,6 @@ def arms(setting: Setting, rate: Mapping[str, float]) -> dict[str, Arm]:
         rows["zero_shot"] = ZeroShot(same)
     for shots in SHOTS:
         rows[f"centroid_{shots}"] = Centroid(same, shots=shots)
-    for name, one in methods().items():
-        rows[name] = Experiment(setting=same, method=one, learning_rate=rate[name])
-    rows["lp_ft"] = lp_ft(same, rate["lp_ft"], rate["linear_probe"])
-    return rows
-
-
-def combinations(setting: Setting) -> dict[Rule, tuple[str, ...]]:
-    """None: no arm is binary."""
-    return {}
+    rows |= at_rates(same, methods(), rate)
+    fine_tuned = Experiment(setting=same, method=Full(), learning_rate=rate["lp_ft"])
+    return rows | {"lp_ft": headed(fine_tuned, rate["linear_probe"])}

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from experiments.settings import outfox
-from lowrank_da.coupling import Rule
 from lowrank_da.experiment import Experiment, Setting
 from lowrank_da.methods.full import Full
 from lowrank_da.reference import TfIdf
@@ -47,8 +46,3 @@ def arms(setting: Setting, rate: Mapping[str, float]) -> dict[str, Arm]:
         "tfidf": TfIdf(setting),
         "full": Experiment(setting=setting, method=Full(), learning_rate=RATE),
     }
-
-
-def combinations(setting: Setting) -> dict[Rule, tuple[str, ...]]:
-    """None: no arm is binary."""
-    return {}

@@ -8,7 +8,7 @@ from lowrank_da.corpus import ID, SELECT
 from lowrank_da.errors import UserError
 from lowrank_da.reference import Reference
 from lowrank_da.run import HEAD, Run, load_all, record_path
-from lowrank_da.study import Arm, Checkout, trial_name
+from lowrank_da.study import Arm, Checkout, combinations, trial_name
 from lowrank_da.train import Cell, Machine
 
 
@@ -124,7 +124,7 @@ class Campaign:
                 for name, arm in arms.items()
                 if seed in seeds_of(arm, (seed,))
             }
-            for rule, parts in self.study.combinations(self.setting).items():
+            for rule, parts in combinations(self.study, self.setting).items():
                 coupling.combine([done[p] for p in parts], rule).save(self.checkout.runs)
 
     def expected(self) -> Iterator[tuple[str, int, str | None]]:

@@ -103,6 +103,16 @@ class LoRALinear(nn.Module):
         share: Tensor = self.magnitude / merged.detach().norm(dim=1)
         return share.unsqueeze(1) * merged
 
+    def update_singular_values(self) -> list[float]:
+        """Of `s A B`, falling: as many as the rank, or as the smaller side of the map.
+
+        DoRA's lengths are left out: they scale what W and the update are together.
+        """
+        a, b = (factor.detach().double() for factor in (self.lora_A.T, self.lora_B))
+        # The product's singular values are those of the small matrix between two orthonormal ones.
+        between = torch.linalg.qr(a).R @ torch.linalg.qr(b).R.T
+        return [self.scale * float(s) for s in torch.linalg.svdvals(between)]
+
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """`x (W + sAB) + b`; with dropout in training, `xW + b + s drop(x)AB`.
 

@@ -7,7 +7,7 @@ The head is not the method's: every method trains the same one (`head.py`).
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lowrank_da import discover, methods
 from lowrank_da.backbone import Backbone, Map
@@ -67,6 +67,10 @@ class Method(ABC):
         Raises `UserError` when the method asks for more layers than the backbone has.
         """
         return 0
+
+    def trained_facts(self, encoder: "nn.Module") -> dict[str, Any]:
+        """What the record of a finished training tells of the method's own parameters, as JSON."""
+        return {}
 
     def work(self, backbone: Backbone) -> "Work":
         """What it adds to a training's operations, for `cost.py`."""

@@ -3,7 +3,9 @@
 Confusion matrices have true classes in rows. Functions of a confusion matrix take `(..., k, k)`
 and work on the last two axes, so a bootstrap is one call on a stack of resampled matrices.
 
-All intervals and tests resample *texts*. A metric of the confusion matrix depends on a text only
+Intervals and tests resample *texts*, and where a number is a mean over several seeds, seeds too,
+each by itself (a hierarchical bootstrap): they say how far the number would move on other texts
+and under other seeds. A metric of the confusion matrix depends on a text only
 through its pattern (true class, predicted classes), so drawing texts with replacement is exactly
 a multinomial draw over the distinct patterns, which is what is drawn here.
 """
@@ -106,6 +108,26 @@ def tpr_at_fpr(
     return float((hits / hits[-1])[alarms / alarms[-1] <= max_fpr].max())
 
 
+def threshold_at_fpr(
+    positive: NDArray[np.bool_], score: NDArray[np.floating[Any]], max_fpr: float
+) -> float:
+    """The lowest score such that at most `max_fpr` of the negatives reach it.
+
+    It lies halfway to the next lower score of a negative, or is infinite where none will do: those
+    who reach it are called positive. Raises `ValueError` without negatives.
+    """
+    negatives = np.sort(np.asarray(score[~positive], dtype=np.float64))[::-1]
+    if not len(negatives):
+        raise ValueError("without negatives there is no false positive rate")
+    allowed = int(np.floor(max_fpr * len(negatives) + 1e-9))
+    if allowed >= len(negatives):
+        return float("-inf")
+    highest_kept_out = negatives[allowed]
+    above = np.asarray(score, dtype=np.float64)
+    above = above[above > highest_kept_out]
+    return float((highest_kept_out + above.min()) / 2) if len(above) else float("inf")
+
+
 # Intervals
 
 
@@ -165,14 +187,28 @@ def mean_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap interval over texts of the mean of `statistic` over seeds.
+    """Percentile bootstrap interval over texts and seeds of the mean of `statistic` over seeds.
 
-    `predicted` is (S, n), one row a seed; texts are resampled once for all seeds. It says how far
-    the mean would move on other texts, not on other seeds: see `mean_and_spread`. Predictions
+    `predicted` is (S, n), one row a seed; texts are resampled once for all seeds. The values of
+    `statistic` may also be fewer than S along their second axis: what seeds are to it. Predictions
     without a single error give an interval of length zero: nothing was seen to vary.
     """
     stacks = bootstrap_confusions(true, predicted, classes, resamples, seed)
-    return _percentiles(statistic(stacks).mean(axis=1), level)
+    return _percentiles(mean_of_drawn_seeds(statistic(stacks), seed), level)
+
+
+def mean_of_drawn_seeds(
+    values: NDArray[np.float64], seed: int, stream: int = 1
+) -> NDArray[np.float64]:
+    """(resamples, S, ...) -> (resamples, ...): in each, the mean of S seeds drawn again.
+
+    `stream` tells the draws of several classifiers apart.
+    """
+    seeds = values.shape[1]
+    chance = np.random.default_rng([seed, stream])
+    drawn = chance.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(values))
+    mean: NDArray[np.float64] = np.einsum("rs,rs...->r...", drawn, values) / seeds
+    return mean
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
@@ -222,7 +258,8 @@ def paired_bootstrap(
     """Compare macro-F1 on the same texts, which are resampled once for both classifiers.
 
     `true` is (n,). Each of `predicted_a` and `predicted_b` is (n,), or (S, n) for S seeds, whose
-    macro-F1 is averaged; a and b may have different numbers of seeds. With R resamples the
+    macro-F1 is averaged and which are resampled too, of each classifier by themselves; a and b may
+    have different numbers of seeds. With R resamples the
     p-value is min(1, 2 min(#{d <= 0} + 1, #{d >= 0} + 1) / (R + 1)), the achieved significance
     level of the percentile interval (Davison & Hinkley 1997, section 4.2): never below
     2 / (R + 1), and 1 for equal predictions.
@@ -230,15 +267,14 @@ def paired_bootstrap(
     a, b = np.atleast_2d(predicted_a), np.atleast_2d(predicted_b)
     both = np.vstack([a, b])
 
-    def difference(stack: Counts) -> Value:
-        f1 = macro_f1(stack)
-        return f1[..., : len(a)].mean(axis=-1) - f1[..., len(a) :].mean(axis=-1)
-
-    observed = np.stack([confusion_matrix(true, one, classes) for one in both])
-    draws = difference(bootstrap_confusions(true, both, classes, resamples, seed))
+    f1 = macro_f1(np.stack([confusion_matrix(true, one, classes) for one in both]))
+    observed = f1[: len(a)].mean() - f1[len(a) :].mean()
+    stacks = macro_f1(bootstrap_confusions(true, both, classes, resamples, seed))
+    draws = mean_of_drawn_seeds(stacks[:, : len(a)], seed, 1)
+    draws = draws - mean_of_drawn_seeds(stacks[:, len(a) :], seed, 2)
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum())) + 1
     return PairedTest(
-        difference=float(difference(observed)),
+        difference=float(observed),
         interval=_percentiles(draws, level),
         p_value=min(1.0, 2 * tail / (resamples + 1)),
     )

@@ -7,13 +7,15 @@ The file is a module with
 - `THEORY`: the ids of the claims it bears on;
 - `trials(setting)`: learning-rate trials, by arm; they are judged on *select* alone;
 - `arms(setting, rate)`: the compared experiments by name, given each tuned arm's best rate;
-- `combinations(setting)`: by rule, the names of the arms that are combined into one classifier.
+- perhaps `combinations(setting)`: by rule, the names of the arms that are combined into one
+  classifier.
 
 Records of a study in a setting lie in `<folder>/<study>/<setting>/`: fresh ones below `runs/`, kept
 ones below `experiments/results/`. A trial is called `grid/<arm>--lr<rate>`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, cast
@@ -22,6 +24,7 @@ from lowrank_da import discover
 from lowrank_da.coupling import Rule
 from lowrank_da.errors import unknown
 from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.method import Method
 from lowrank_da.reference import Reference
 from lowrank_da.run import TRIAL
 
@@ -40,8 +43,32 @@ class Study(Protocol):
     def arms(self, setting: Setting, rate: Mapping[str, float]) -> dict[str, Arm]:
         """The compared experiments by name."""
 
-    def combinations(self, setting: Setting) -> dict[Rule, tuple[str, ...]]:
-        """Classifiers made from several arms, by rule: the arms' names."""
+
+def combinations(study: Study, setting: Setting) -> dict[Rule, tuple[str, ...]]:
+    """Classifiers that a study makes from several arms, by rule: the arms' names."""
+    own = getattr(study, "combinations", None)
+    return {} if own is None else own(setting)
+
+
+def rate_trials(
+    setting: Setting, methods: Mapping[str, Method], texts: int
+) -> dict[str, tuple[Experiment, ...]]:
+    """Every method over its rates, on at most so many training texts a class."""
+    small = replace(setting, train_texts=min(texts, setting.train_texts or texts))
+    return {
+        name: tuple(Experiment(setting=small, method=one, learning_rate=rate) for rate in one.rates)
+        for name, one in methods.items()
+    }
+
+
+def at_rates(
+    setting: Setting, methods: Mapping[str, Method], rate: Mapping[str, float]
+) -> dict[str, Experiment]:
+    """Every method with its own rate."""
+    return {
+        name: Experiment(setting=setting, method=one, learning_rate=rate[name])
+        for name, one in methods.items()
+    }
 
 
 class Checkout:

@@ -382,7 +382,8 @@ def _record(
             "epoch": ledger.best_epoch,
             "steps": member.steps,
             "curve": ledger.curve,
-        },
+        }
+        | ({} if cell.select_only else experiment.method.trained_facts(member.classifier.encoder)),
         measured=_measured(member, ledger, journal)
         | {"seconds": fitted * _share(ledger, journal) + time.perf_counter() - start},
         made_by=made_by,

@@ -53,14 +53,15 @@ def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path)
     home, place = out / study / setting / lang, where(facts, lang)
     for one in built:
         one.write(home)
-    for figure in figures():
+    drawn = [figure for figure in figures() if figure.applies(runs)]
+    for figure in drawn:
         figure.write(records, home)
     inputs = [rf"\input{{\generated/{one.stem}}}" for one in built]
     with atomic(home / "tables.tex") as temporary:
         temporary.write_text("\n".join(inputs) + "\n")
     with atomic(home / "figures.tex") as temporary:
         temporary.write_text(
-            "".join(_figure(f.id, f"{f.caption.say(lang)}. {place}.") for f in figures())
+            "".join(_figure(f.id, f"{f.caption.say(lang)}. {place}.") for f in drawn)
         )
     return "\n".join(one.markdown() for one in built)
 

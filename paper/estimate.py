@@ -1,7 +1,8 @@
 """Numbers with their uncertainty, from the probabilities that records keep.
 
 An estimate over several seeds is the mean; its interval says how far the mean would move on other
-texts (they are resampled once for all seeds), its spread how far single seeds lie apart.
+texts (they are resampled once for all seeds) and under other seeds, its spread how far single seeds
+lie apart.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowrank_da import metrics
-from lowrank_da.corpus import ID, Corpus
+from lowrank_da.corpus import ID, SELECT, Corpus
 from lowrank_da.errors import UserError
 from lowrank_da.run import Run
 
@@ -22,7 +23,7 @@ RANKING_RESAMPLES = 500
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, its 95 % bootstrap interval over texts and its standard deviation over seeds."""
+    """A number, its 95 % bootstrap interval over texts and seeds, and its spread over seeds."""
 
     value: float
     low: float
@@ -139,18 +140,21 @@ def of_human(binaries: Sequence[Sequence[Run]], role: str = ID) -> Estimates:
         refuse_other_texts(uid, other, f"{every[0].name} and {run.name}", role)
 
     def human(stack: metrics.Counts) -> NDArray[np.float64]:
-        """(..., m, k, k) over the corpus' classes -> (..., m, 3), each model on its own two."""
+        """(..., m, k, k) over the corpus' classes -> (..., seeds, 3), each model on its own two."""
         rows = []
         for m, run in enumerate(every):
             own = [labels.index(label) for label in run.labels]
             two = stack[..., m, own, :][..., own]
             rows.append(metrics.class_metrics(two)[..., run.labels.index(Corpus.human), :])
-        return np.stack(rows, axis=-2)
+        by_model = np.stack(rows, axis=-2)
+        by_binary = by_model.reshape(*by_model.shape[:-2], len(binaries), -1, 3)
+        mean: NDArray[np.float64] = by_binary.mean(axis=-3)
+        return mean
 
     predicted = np.stack([of_one for *_, of_one in columns])
     ends = metrics.mean_interval(true, predicted, len(labels), human)
     observed = np.stack([metrics.confusion_matrix(true, one, len(labels)) for one in predicted])
-    by_seed = human(observed).reshape(len(binaries), -1, 3).mean(axis=0)
+    by_seed = human(observed)
     return Estimates(by_seed.mean(axis=0), ends.low, ends.high, _spread(by_seed))
 
 
@@ -179,12 +183,45 @@ def of_ranking(
         raise ValueError(f"{runs[0].name} tells no human texts from others")
     machine = a.true != a.human
 
+    chance = np.random.default_rng(0)
+
     def mean(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-        return float(np.mean([statistic(positive, scores[:, s]) for s in range(len(runs))]))
+        """Over as many seeds, drawn again."""
+        drawn = chance.integers(len(runs), size=len(runs))
+        return float(np.mean([statistic(positive, scores[:, s]) for s in drawn]))
 
     value, spread = metrics.mean_and_spread([statistic(machine, s) for s in a.machine_score])
     ends = metrics.interval(mean, machine, a.machine_score.T, resamples=RANKING_RESAMPLES)
     return Estimate(value, ends.low, ends.high, spread)
+
+
+def at_home_threshold(
+    runs: Sequence[Run], role: str, max_fpr: float = 0.05
+) -> tuple[Estimate, Estimate]:
+    """True and false positive rate on `role`, machine being positive.
+
+    Each seed's threshold is the one that blames at most `max_fpr` of its human texts on *select*,
+    at home. Raises `ValueError` where nothing is human.
+    """
+    home, a = answers(runs, SELECT), answers(runs, role)
+    if home.human is None:
+        raise ValueError(f"{runs[0].name} tells no human texts from others")
+    blamed = np.stack(
+        [
+            score >= metrics.threshold_at_fpr(home.true != home.human, at_home, max_fpr)
+            for score, at_home in zip(a.machine_score, home.machine_score, strict=True)
+        ]
+    )
+    # Blamed or not is a classifier of two classes: machine in row and column 1.
+    true = (a.true != a.human).astype(np.int64)
+
+    def rates(confusion: metrics.Counts) -> NDArray[np.float64]:
+        return normalised_rows(confusion)[..., 1]
+
+    observed = np.stack([rates(metrics.confusion_matrix(true, one, 2)) for one in blamed * 1])
+    ends = metrics.mean_interval(true, blamed * 1, 2, rates)
+    both = Estimates(observed.mean(axis=0), ends.low, ends.high, _spread(observed))
+    return both[1], both[0]
 
 
 def normalised_rows(confusion: metrics.Counts) -> NDArray[np.float64]:

@@ -15,8 +15,9 @@ import matplotlib.style
 
 from lowrank_da import discover
 from lowrank_da.files import atomic
-from lowrank_da.run import one_fingerprint
-from paper.table import Records, SettingFacts
+from lowrank_da.run import Run, one_fingerprint
+from paper.arms import beyond_thesis, found
+from paper.table import Records, Runs, SettingFacts
 from paper.words import Text
 
 PACKAGE = "paper.figures"
@@ -44,6 +45,14 @@ class Figure(ABC):
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:
         """The names of the runs it shows."""
 
+    def applies(self, runs: Runs) -> bool:
+        """Whether there is anything to show; a figure of the thesis has its arms alone."""
+        return not beyond_thesis(runs)
+
+    def uses(self, records: Records) -> list[Run]:
+        """The records at hand that it shows; all must come from the same texts."""
+        return [run for name in self.needs(records.facts) for run in records.get(name)]
+
     @abstractmethod
     def draw(self, records: Records) -> matplotlib.figure.Figure:
         """The drawing; a run that is missing is left out and said to be missing."""
@@ -53,7 +62,7 @@ class Figure(ABC):
 
         Raises `UserError` when the runs it compares read different texts.
         """
-        used = [run for name in self.needs(records.facts) for run in records.get(name)]
+        used = self.uses(records)
         if used:
             one_fingerprint(used)
         paths = []
@@ -64,6 +73,27 @@ class Figure(ABC):
                 with atomic(paths[-1]) as temporary:
                     drawing.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
         return paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfArms(Figure):
+    """A figure of whatever arms a study beyond the thesis has."""
+
+    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
+        """No run by name."""
+        return ()
+
+    def shown(self, runs: Runs) -> tuple[str, ...]:
+        """The arms that it shows: here all."""
+        return found(runs)
+
+    def applies(self, runs: Runs) -> bool:
+        """Where there are arms to show that the thesis does not have."""
+        return beyond_thesis(runs) and bool(self.shown(runs))
+
+    def uses(self, records: Records) -> list[Run]:
+        """All of them."""
+        return [run for name in self.shown(records.runs) for run in records.get(name)]
 
 
 def figures(package: str = PACKAGE) -> list[Figure]:

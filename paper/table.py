@@ -165,6 +165,10 @@ _BRACKETS = Text(
     "In brackets: 95 % bootstrap interval over texts.",
     "В скобках: 95 %-й бутстреп-интервал по текстам.",
 )
+_BRACKETS_AND_SEEDS = Text(
+    "In brackets: 95 % bootstrap interval over texts and seeds.",
+    "В скобках: 95 %-й бутстреп-интервал по текстам и начальным числам.",
+)
 _SPREAD = Text(
     "Mean over seeds; after ±: standard deviation over seeds.",
     "Среднее по начальным числам; после ±: стандартное отклонение по ним.",
@@ -233,9 +237,10 @@ class Built:
         """The caption and what its brackets mean, where it has any."""
         cells = [cell for group in self.body.groups for row in group for cell in row]
         parts = [self.caption]
+        several = any("±" in cell for cell in cells)
         if any(re.search(r"\[-?\d", cell) for cell in cells):
-            parts.append(_BRACKETS.say(self.lang))
-        if any("±" in cell for cell in cells):
+            parts.append((_BRACKETS_AND_SEEDS if several else _BRACKETS).say(self.lang))
+        if several:
             parts.append(_SPREAD.say(self.lang))
         return " ".join(parts)
 

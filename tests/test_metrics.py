@@ -141,17 +141,38 @@ def test_a_statistic_of_any_shape_has_an_interval_for_each_number(judged):
     assert (every.low[2, 1], every.high[2, 1]) == (one.low, one.high)
 
 
-def test_the_mean_over_seeds_is_resampled_by_texts_shared_among_seeds(judged):
+def test_the_mean_over_seeds_is_resampled_by_texts_shared_among_seeds_and_by_seeds(judged):
     true, worse, _ = judged
+    rng = np.random.default_rng(5)
 
-    def by_index(true, first, second):
-        both = [metrics.confusion_matrix(true, one, 3) for one in (first, second)]
+    def by_index(true, *seeds):
+        drawn = [seeds[i] for i in rng.integers(2, size=2)]
+        both = [metrics.confusion_matrix(true, one, 3) for one in drawn]
         return float(metrics.macro_f1(np.stack(both)).mean())
 
     fast = metrics.mean_interval(true, worse, 3, resamples=20000)
     naive = metrics.interval(by_index, true, *worse, resamples=4000, seed=1)
     assert fast.low == pytest.approx(naive.low, abs=0.005)
     assert fast.high == pytest.approx(naive.high, abs=0.005)
+
+
+def test_seeds_that_lie_apart_widen_the_interval(judged):
+    true, worse, better = judged
+    apart = np.stack([worse[0], better[0]])
+    over_texts = metrics.bootstrap_confusions(true, apart, 3)
+    f1 = metrics.macro_f1(over_texts).mean(axis=1)
+    found = metrics.mean_interval(true, apart, 3)
+    assert found.high - found.low > 2 * np.subtract(*np.quantile(f1, [0.975, 0.025]))
+
+
+def test_drawn_seeds_are_a_bootstrap_over_seeds():
+    values = np.tile([[1.0, 2.0, 6.0]], (20000, 1))
+    means = metrics.mean_of_drawn_seeds(values, 0)
+    assert means.mean() == pytest.approx(3, abs=0.05)
+    assert means.var() == pytest.approx(np.var([1, 2, 6]) / 3, rel=0.05)
+    assert (metrics.mean_of_drawn_seeds(values, 0, 2) != means).any()
+    one = np.arange(12.0).reshape(4, 1, 3)
+    np.testing.assert_array_equal(metrics.mean_of_drawn_seeds(one, 0), one[:, 0])
 
 
 def test_seeds_that_agree_on_every_text_do_not_narrow_the_interval(judged):

@@ -6,7 +6,7 @@ maps have none, it adds them.
 
 from dataclasses import dataclass, field
 from itertools import tee
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lowrank_da.backbone import Backbone
 from lowrank_da.errors import UserError
@@ -80,6 +80,10 @@ class Both(Method):
 
     def work(self, backbone: Backbone) -> Work:
         return self.first.work(backbone).beside(self.second.work(backbone))
+
+    def trained_facts(self, encoder: "nn.Module") -> dict[str, Any]:
+        """Those of both."""
+        return self.first.trained_facts(encoder) | self.second.trained_facts(encoder)
 
     def rate_factor(self, parameter: str) -> float:
         """The product."""

@@ -15,7 +15,7 @@ arithmetic, is `layers.LoRALinear`.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lowrank_da.backbone import ATTENTION, FFN, Backbone, Map
 from lowrank_da.errors import UserError
@@ -107,6 +107,24 @@ class LoRA(Method):
         layers = backbone.layers - self.frozen_layers(backbone)
         lengths = sum(columns for _, columns in shapes) if self.decomposed else 0
         return layers * (self.rank * sum(map(sum, shapes)) + lengths)
+
+    def trained_facts(self, encoder: "nn.Module") -> dict[str, Any]:
+        """The singular values of every map's update `s A B`, falling, by `<layer>.<map>`.
+
+        A decoder's second map of one kind has `.2` behind its name.
+        """
+        from lowrank_da import anatomy
+        from lowrank_da.layers import LoRALinear
+
+        values: dict[str, list[float]] = {}
+        for layer, target, parent, attribute in anatomy.linear_maps(encoder):
+            module = getattr(parent, attribute)
+            module = getattr(module, "base", module)
+            if isinstance(module, LoRALinear):
+                name = f"{layer}.{target}"
+                name += ".2" if name in values else ""
+                values[name] = [float(f"{s:.6g}") for s in module.update_singular_values()]
+        return {"singular_values": values}
 
     def rate_factor(self, parameter: str) -> float:
         """`b_rate` for B, 1 for A."""

@@ -38,14 +38,14 @@ class Paired:
     """None where the arms have no seed in common."""
 
 
-def compare(first: Sequence[Run], second: Sequence[Run]) -> Paired:
-    """Two arms on the same texts of *id*.
+def compare(first: Sequence[Run], second: Sequence[Run], role: str = ID) -> Paired:
+    """Two arms on the same texts.
 
     Raises `UserError` when they answered different texts.
     """
-    a, b = estimate.answers(first), estimate.answers(second)
+    a, b = estimate.answers(first, role), estimate.answers(second, role)
     who = f"{first[0].name} and {second[0].name}"
-    estimate.refuse_other_texts(a.uid, b.uid, who, ID)
+    estimate.refuse_other_texts(a.uid, b.uid, who, role)
     test = metrics.paired_bootstrap(a.true, a.predicted, b.predicted, a.classes)
     right = {run.seed: row == a.true for run, row in zip(first, a.predicted, strict=True)}
     other = {run.seed: row == b.true for run, row in zip(second, b.predicted, strict=True)}
@@ -53,16 +53,20 @@ def compare(first: Sequence[Run], second: Sequence[Run]) -> Paired:
     p = [metrics.mcnemar(right[seed], other[seed]) for seed in common]
     ends = test.interval
     return Paired(
-        estimate.Estimate(test.difference, ends.low, ends.high, _spread(first, second, common)),
+        estimate.Estimate(
+            test.difference, ends.low, ends.high, _spread(first, second, common, role)
+        ),
         test.p_value,
         max(p) if p else None,
     )
 
 
-def _spread(first: Sequence[Run], second: Sequence[Run], common: Sequence[int]) -> float | None:
+def _spread(
+    first: Sequence[Run], second: Sequence[Run], common: Sequence[int], role: str
+) -> float | None:
     """Standard deviation of the difference over the seeds that both arms have."""
     f1 = [
-        {run.seed: float(metrics.macro_f1(run.confusion(ID))) for run in runs}
+        {run.seed: float(metrics.macro_f1(run.confusion(role))) for run in runs}
         for runs in (first, second)
     ]
     differences = [f1[0][seed] - f1[1][seed] for seed in common]
@@ -95,12 +99,12 @@ class Comparisons(Table):
             for a, b in pairs
             if records.get(a) and records.get(b)
         }
-        bootstrap = _holm({pair: test.bootstrap for pair, test in made.items()})
-        mcnemar = _holm(
+        bootstrap = holm({pair: test.bootstrap for pair, test in made.items()})
+        mcnemar = holm(
             {pair: test.mcnemar for pair, test in made.items() if test.mcnemar is not None}
         )
         rows = tuple(
-            (*pair, made[pair].difference.show(), _p(bootstrap, pair), _p(mcnemar, pair))
+            (*pair, made[pair].difference.show(), p_value(bootstrap, pair), p_value(mcnemar, pair))
             if pair in made
             else (*pair, MISSING, MISSING, MISSING)
             for pair in pairs
@@ -137,23 +141,25 @@ class Against(Comparisons):
 
     def compared(self, runs: Runs) -> tuple[tuple[str, str], ...]:
         """Every arm found that tells the same classes apart."""
-        if not runs.get(self.other):
-            return ()
-        labels = runs[self.other][0].labels
-        return tuple(
-            (name, self.other)
-            for name in found(runs)
-            if name != self.other and runs[name][0].labels == labels
-        )
+        return tuple((name, self.other) for name in comparable(runs, self.other))
 
 
-def _holm(p_values: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+def comparable(runs: Runs, other: str) -> list[str]:
+    """The arms found that tell the same classes apart as this one; none without it."""
+    if not runs.get(other):
+        return []
+    labels = runs[other][0].labels
+    return [name for name in found(runs) if name != other and runs[name][0].labels == labels]
+
+
+def holm(p_values: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+    """Adjusted for being several."""
     if not p_values:
         return {}
     return dict(zip(p_values, metrics.holm(list(p_values.values())).tolist(), strict=True))
 
 
-def _p(p_values: dict[tuple[str, str], float], pair: tuple[str, str]) -> str:
+def p_value(p_values: dict[tuple[str, str], float], pair: tuple[str, str]) -> str:
     """Four digits; smaller ones as a bound; blank where no test was made."""
     if pair not in p_values:
         return ""

@@ -1,0 +1,61 @@
+"""Where LoRA sits, and how much of its rank it uses.
+
+Question: which maps (query and value, all of attention, the FFN, all six), in which layers (all,
+the top half, the top two), from which start? And of rank 8, how many directions does a trained
+update really use: what is its effective rank?
+
+Command: `lowrank-da reproduce lora_anatomy --setting outfox_400`.
+
+Cost: 60 trials and 24 trainings a seed; about two hours on two cores (estimated).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from lowrank_da.backbone import ATTENTION, FFN, Map
+from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.methods.lora import LoRA
+from lowrank_da.study import Arm, at_rates, rate_trials
+
+SEEDS = {"outfox_400": (0, 1, 2), "tiny": (0,)}
+THEORY = ("C03", "C10", "C12", "C23")
+
+TARGETS: dict[str, tuple[Map, ...]] = {
+    "qv": ("query", "value"),
+    "attention": ATTENTION,
+    "ffn": FFN,
+    "all": ATTENTION + FFN,
+}
+STARTS: tuple[Literal["kaiming", "gaussian"], ...] = ("kaiming", "gaussian")
+TRIAL_TEXTS = 50
+"""Training texts a class in a trial, at most."""
+
+
+def places(setting: Setting) -> dict[str, LoRA]:
+    """By targets and layers, from peft's own start; a layer count that occurs twice counts once."""
+    layers = setting.backbone.layers
+    ranges = {"all": layers, "half": layers // 2, "two": min(2, layers)}
+    counted = {count: word for word, count in reversed(ranges.items())}
+    return {
+        f"{targets}_{word}": LoRA(targets=maps, top_layers=None if count == layers else count)
+        for targets, maps in TARGETS.items()
+        for count, word in sorted(counted.items(), reverse=True)
+    }
+
+
+def trials(setting: Setting) -> dict[str, tuple[Experiment, ...]]:
+    """Every place over LoRA's rates; both starts train with the rate of the first."""
+    return rate_trials(setting, places(setting), TRIAL_TEXTS)
+
+
+def arms(setting: Setting, rate: Mapping[str, float]) -> dict[str, Arm]:
+    """Every place from every start."""
+    started = {
+        start: {p: replace(m, start=start) for p, m in places(setting).items()} for start in STARTS
+    }
+    return {
+        f"{place}_{start}": arm
+        for start, methods in started.items()
+        for place, arm in at_rates(setting, methods, rate).items()
+    }

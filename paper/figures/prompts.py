@@ -1,0 +1,64 @@
+"""Prompt tuning: every seed's macro-F1 by the prompt's length and start."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure as Drawing
+
+from lowrank_da import metrics
+from lowrank_da.corpus import ID
+from paper import words
+from paper.figure import OfArms
+from paper.table import Records, Runs
+from paper.words import Text
+
+NAME = re.compile(r"prompt_(?P<tokens>\d+)_(?P<start>\w+)")
+TOKENS = Text("tokens of the prompt", "токенов подсказки")
+STARTS = {"random": Text("random start", "случайное начало"), "text": Text("from words", "из слов")}
+MARKERS = {"random": ("o", "white"), "text": ("s", "0.3")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds(OfArms):
+    """A dot a seed; the line joins the means."""
+
+    def shown(self, runs: Runs) -> tuple[str, ...]:
+        """The arms that are named by length and start."""
+        return tuple(name for name in super().shown(runs) if NAME.fullmatch(name))
+
+    def draw(self, records: Records) -> Drawing:
+        """Both starts beside each other at every length."""
+        found = {name: NAME.fullmatch(name) for name in self.shown(records.runs)}
+        lengths = sorted({int(match["tokens"]) for match in found.values() if match})
+        drawing = Drawing(figsize=(5.4, 3.4), layout="constrained")
+        axes = drawing.subplots()
+        for shift, (start, label) in zip((-0.08, 0.08), STARTS.items(), strict=True):
+            marker, face = MARKERS[start]
+            means = []
+            for place, length in enumerate(lengths):
+                runs = records.get(f"prompt_{length}_{start}")
+                f1 = [float(metrics.macro_f1(run.confusion(ID))) for run in runs]
+                means.append(float(np.mean(f1)) if f1 else np.nan)
+                said = label.say(records.lang) if place == 0 else None
+                where = [place + shift] * len(f1)
+                axes.plot(where, f1, marker, color="black", markerfacecolor=face, label=said)
+            places = np.arange(len(lengths)) + shift
+            axes.plot(places, means, color="0.6", linestyle="-" if shift < 0 else "--", zorder=0)
+        axes.set_xticks(range(len(lengths)), [str(length) for length in lengths])
+        axes.set_xlabel(TOKENS.say(records.lang))
+        axes.set_ylabel(words.MACRO_F1.say(records.lang))
+        axes.spines["right"].set_visible(False)
+        axes.legend(frameon=False)
+        return drawing
+
+
+FIGURES = (
+    Seeds(
+        id="prompts",
+        caption=Text(
+            "Prompt tuning: macro-F1 of every seed by the prompt's length and start",
+            "Prompt tuning: macro-F1 каждого начального числа по длине и началу подсказки",
+        ),
+    ),
+)

@@ -1,0 +1,160 @@
+"""Tables and figures of studies that the thesis does not have, from invented records."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from invented_records import LABELS, record
+from sklearn.metrics import roc_curve
+from sklearn.utils.extmath import randomized_svd
+
+from lowrank_da import metrics
+from lowrank_da.corpus import ID, SELECT
+from lowrank_da.run import Run
+from paper import estimate
+from paper.figure import figures
+from paper.figures.pareto import front
+from paper.table import Records, SettingFacts, find
+from paper.tables.effective_rank import effective_rank, first_share
+
+TWO = ("machine", "human")
+FACTS = SettingFacts("without_arxiv", "machine_or_human", "minilm", TWO)
+OOD = "ood/arxiv"
+SKILLS = {"full": 2.0, "lp_ft": 2.6, "linear_probe": 1.0, "lora": 2.2}
+
+
+def of(name: str, seed: int, skill: float) -> Run:
+    roles = (SELECT, ID, OOD)
+    return record(
+        name, seed, corpus_labels=TWO, skill=skill, roles=roles, corpus="machine_or_human"
+    )
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, list[Run]]:
+    return {name: [of(name, seed, skill) for seed in (0, 1, 2)] for name, skill in SKILLS.items()}
+
+
+def rows(id: str, runs: dict[str, list[Run]]) -> list[tuple[str, ...]]:
+    table = find(id)
+    assert table.applies(runs)
+    return [row for group in table.build(runs, FACTS, "en").body.groups for row in group]
+
+
+# -- out of domain
+
+
+def test_every_arm_has_a_row_at_home_and_elsewhere(runs: dict[str, list[Run]]) -> None:
+    found = rows("out_of_domain", runs)
+    assert [row[:2] for row in found] == [
+        (name if role == ID else "", role) for name in sorted(SKILLS) for role in (ID, OOD)
+    ]
+    own = estimate.of_ranking(runs["lp_ft"], metrics.auroc, OOD).show()
+    assert next(row for row in found[found.index(found[6]) :] if row[1] == OOD)[5] == own
+
+
+def test_the_home_threshold_is_set_on_select(runs: dict[str, list[Run]]) -> None:
+    one = runs["lora"][:1]
+    home, away = estimate.answers(one, SELECT), estimate.answers(one, OOD)
+    fpr, _, thresholds = roc_curve(home.true == 0, home.machine_score[0], drop_intermediate=False)
+    threshold = thresholds[fpr <= 0.05].min()
+    blamed = away.machine_score[0] >= threshold
+    hits, alarms = estimate.at_home_threshold(one, OOD)
+    # Scores between the threshold and the next human text's at home are few.
+    assert hits.value == pytest.approx(blamed[away.true == 0].mean(), abs=0.1)
+    assert alarms.value == pytest.approx(blamed[away.true == 1].mean(), abs=0.1)
+    at_home, at_home_alarms = estimate.at_home_threshold(one, SELECT)
+    assert at_home.value == pytest.approx(
+        metrics.tpr_at_fpr(home.true == 0, home.machine_score[0], 0.05)
+    )
+    assert at_home_alarms.value <= 0.05
+
+
+def test_pairs_elsewhere_are_adjusted_together(runs: dict[str, list[Run]]) -> None:
+    found = rows("out_of_domain_against_full", runs)
+    names = [name for name in sorted(SKILLS) if name != "full"]
+    assert [row[1] for row in found] == names * 2
+    assert [row[0] for row in found] == [ID, "", "", OOD, "", ""]
+    a, b = (estimate.answers(runs[name], OOD) for name in ("linear_probe", "full"))
+    raw = metrics.paired_bootstrap(a.true, a.predicted, b.predicted, 2).p_value
+    shown = next(row[3] for row in found[3:] if row[1] == "linear_probe")
+    assert float(shown.removeprefix("< ")) >= raw
+
+
+def test_without_human_texts_rankings_are_blank() -> None:
+    labels = ("ABBR", "LOC", "NUM")
+    many = {
+        name: [record(name, corpus_labels=labels, roles=(SELECT, ID, OOD), corpus="trec6")]
+        for name in ("full", "prompt")
+    }
+    facts = SettingFacts("trec6", "trec6", "minilm", labels)
+    built = find("out_of_domain").build(many, facts, "en").body
+    assert {row[5:] for group in built.groups for row in group} == {("", "", "")}
+    assert "AUROC" not in find("arms").build(many, facts, "en").body.header
+
+
+# -- effective rank
+
+
+def test_effective_rank_of_known_spectra() -> None:
+    assert effective_rank(np.array([3.0, 3, 3, 3])) == pytest.approx(4)
+    assert effective_rank(np.array([3.0, 0, 0])) == pytest.approx(1)
+    assert effective_rank(np.zeros(3)) == first_share(np.zeros(3)) == 0
+    assert first_share(np.array([3.0, 4.0])) == pytest.approx(0.64)
+    spectrum = randomized_svd(np.random.default_rng(0).normal(size=(9, 4)), 4, random_state=0)[1]
+    p = spectrum / spectrum.sum()
+    assert effective_rank(spectrum) == pytest.approx(np.prod(p**-p))
+
+
+def with_values(run: Run, *values: list[float]) -> Run:
+    named = {f"{i}.query": list(own) for i, own in enumerate(values)}
+    return replace(run, result=run.result | {"singular_values": named})
+
+
+def test_the_table_of_effective_ranks(runs: dict[str, list[Run]]) -> None:
+    assert not find("effective_rank").applies(runs)
+    lora = [with_values(run, [1.0, 1.0], [2.0, 0.0]) for run in runs["lora"]]
+    (row,) = rows("effective_rank", runs | {"lora": lora})
+    assert row[0] == "lora"
+    assert row[2:] == ("2", "1.50 ± 0.00", "1.00–2.00", "0.75 ± 0.00")
+
+
+# -- figures
+
+
+def test_the_front_is_what_no_other_beats() -> None:
+    def point(name: str, x: float, y: float) -> tuple[str, float, estimate.Estimate]:
+        return name, x, estimate.Estimate(y, y, y, None)
+
+    points = [point("a", 3, 0.5), point("b", 1, 0.4), point("c", 2, 0.3), point("d", 1, 0.2)]
+    assert [name for name, *_ in front(points)] == ["b", "a"]
+
+
+def test_figures_are_drawn_where_they_apply(runs: dict[str, list[Run]], tmp_path: Path) -> None:
+    thesis = {"full": [record("full")], "lora": [record("lora")]}
+    prompts = {
+        f"prompt_{tokens}_{start}": [of(f"prompt_{tokens}_{start}", seed, 1.0) for seed in (0, 1)]
+        for tokens in (1, 20)
+        for start in ("random", "text")
+    }
+    for some, ids in (
+        (thesis, {"confusion", "confusion_full", "confusion_lora", "cost"}),
+        (runs, {"pareto"}),
+        (prompts, {"pareto", "prompts"}),
+    ):
+        applying = [figure for figure in figures() if figure.applies(some)]
+        assert {figure.id for figure in applying} <= ids
+        assert applying
+        if some is not thesis:
+            assert {figure.id for figure in applying} == ids
+            for figure in applying:
+                paths = figure.write(Records(some, FACTS, "ru"), tmp_path)
+                assert all(path.stat().st_size > 1000 for path in paths)
+
+
+def test_the_thesis_keeps_its_own_tables() -> None:
+    thesis = {"full": [record("full")], "lora": [record("lora")]}
+    assert len(LABELS) == 4
+    for id in ("out_of_domain", "out_of_domain_against_full", "effective_rank"):
+        assert not find(id).applies(thesis)
