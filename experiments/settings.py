@@ -38,6 +38,9 @@ outfox_800 = Setting(
 )
 """800 essays to train on: one small ground for every method."""
 
+outfox_1200 = replace(outfox_800, train_texts=300)
+"""1,200 essays, for the sweep over ranks."""
+
 outfox_400 = Setting(
     corpus=Outfox(),
     backbone=MINILM,

@@ -1,6 +1,6 @@
 """A campaign runs one study in one setting on one machine, and keeps its records."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lowrank_da import coupling, reference, train
@@ -18,6 +18,8 @@ class Campaign:
     def __init__(self, checkout: Checkout, study: str, setting: str) -> None:
         self.checkout, self.study_name, self.setting_name = checkout, study, setting
         self.study, self.setting = checkout.study(study), checkout.setting(setting, study)
+        if not hasattr(self.study, "arms"):
+            raise UserError(f"{study} is a sweep, not a study; run `lowrank-da sweep {study}`")
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -58,9 +60,7 @@ class Campaign:
 
     def record(self, folder: Path, name: str, seed: int, key: str) -> Run | None:
         """The record below `folder`, if it is there and of the experiment with this key."""
-        path = record_path(folder, self.study_name, self.setting_name, name, seed)
-        run = Run.load(path) if path.exists() else None
-        return run if run is not None and run.key == key else None
+        return _record(folder, (self.study_name, self.setting_name, name), seed, key)
 
     def trials_in(self, folder: Path, cells: list[Cell]) -> list[Run] | None:
         """The records of an arm's trials below `folder`; None when one is missing.
@@ -164,30 +164,7 @@ class Campaign:
         `UserError` when there is none to keep.
         """
         keys = {name: key for name, _, key in self.expected()}
-        copied: list[Path] = []
-        left: list[str] = []
-        kept = 0
-        found = load_all(self.checkout.runs, self.study_name, self.setting_name)
-        for run in (run for runs in found.values() for run in runs):
-            if run.name.endswith(HEAD):
-                continue  # the record that started from it tells of it
-            parts = run.made_by.get("made_from", [{"name": run.name, "key": run.key}])
-            twin = self.record(self.checkout.results, run.name, run.seed, run.key)
-            if run.made_by["dirty"]:
-                left.append(f"{run.name} (seed {run.seed}): made from a changed tree")
-            elif any(keys.get(part["name"]) != part["key"] for part in parts):
-                left.append(f"{run.name} (seed {run.seed}): of another experiment")
-            elif twin and (twin.fingerprint, twin.result) == (run.fingerprint, run.result):
-                kept += 1
-            else:
-                copied.append(run.save(self.checkout.results))
-        if not copied and not kept:
-            why = f" ({left[0]})" if left else ""
-            raise UserError(
-                f"nothing of {self.study_name} in {self.setting_name} to keep below"
-                f" {self.checkout.runs}{why}; commit, and run it"
-            )
-        return copied, left
+        return keep_records(self.checkout, self.study_name, self.setting_name, keys)
 
     def difference(self) -> list[str]:
         """How the fresh records' macro-F1 on *id* differs from the kept ones', a line an arm."""
@@ -200,6 +177,42 @@ class Campaign:
                     twin = next((k for k in kept.get(name, []) if k.seed == run.seed), None)
                     lines.append(f"{name} (seed {run.seed}): {_compare(run, twin)}")
         return lines
+
+
+def _record(folder: Path, names: tuple[str, str, str], seed: int, key: str) -> Run | None:
+    path = record_path(folder, *names, seed)
+    run = Run.load(path) if path.exists() else None
+    return run if run is not None and run.key == key else None
+
+
+def keep_records(
+    checkout: Checkout, study: str, setting: str, keys: Mapping[str, str | None]
+) -> tuple[list[Path], list[str]]:
+    """Copy clean records of experiments with these keys, by name: see `Campaign.keep`."""
+    copied: list[Path] = []
+    left: list[str] = []
+    kept = 0
+    found = load_all(checkout.runs, study, setting)
+    for run in (run for runs in found.values() for run in runs):
+        if run.name.endswith(HEAD):
+            continue  # the record that started from it tells of it
+        parts = run.made_by.get("made_from", [{"name": run.name, "key": run.key}])
+        twin = _record(checkout.results, (study, setting, run.name), run.seed, run.key)
+        if run.made_by["dirty"]:
+            left.append(f"{run.name} (seed {run.seed}): made from a changed tree")
+        elif any(keys.get(part["name"]) != part["key"] for part in parts):
+            left.append(f"{run.name} (seed {run.seed}): of another experiment")
+        elif twin and (twin.fingerprint, twin.result) == (run.fingerprint, run.result):
+            kept += 1
+        else:
+            copied.append(run.save(checkout.results))
+    if not copied and not kept:
+        why = f" ({left[0]})" if left else ""
+        raise UserError(
+            f"nothing of {study} in {setting} to keep below {checkout.runs}{why};"
+            " commit, and run it"
+        )
+    return copied, left
 
 
 def seeds_of(arm: Arm, asked: tuple[int, ...]) -> tuple[int, ...]:

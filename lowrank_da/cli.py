@@ -146,9 +146,34 @@ def _tables(here: "Checkout", records: Path, study: str, setting: str, lang: str
     print(f"written below {out / study / setting}")
 
 
+def sweep(arguments: Arguments) -> None:
+    """Do an Optuna study's trials, then judge the best one on id, once."""
+    from lowrank_da import train
+    from lowrank_da.sweep import Sweep, report
+
+    machine = train.machine(arguments.device, arguments.precision)
+    here = Sweep(checkout(), arguments.study, arguments.setting, arguments.storage)
+    asked = (arguments.trials, arguments.workers, arguments.timeout, arguments.seed)
+    study = here.run(machine, *asked)
+    if arguments.quiet:
+        return
+    for line in report(here, study):
+        print(line)
+    for run in here.evaluate(here.best(study), machine):
+        print(f"seed {run.seed} on id: macro-F1 {run.result['splits']['id']['macro_f1']:.4f}")
+    _tables(here.checkout, here.checkout.runs, here.name, here.setting_name, "en")
+
+
 def keep(arguments: Arguments) -> None:
     """Copy a study's clean records from runs/ to experiments/results/."""
-    copied, left = campaign(arguments).keep()
+    here = checkout()
+    if hasattr(here.study(arguments.study), "propose"):
+        from lowrank_da.sweep import Sweep
+
+        one = Sweep(here, arguments.study, arguments.setting)
+        copied, left = one.keep(one.open())
+    else:
+        copied, left = campaign(arguments).keep()
     for path in copied:
         print(path)
     print(f"{len(copied)} records are new; those with the same result were kept already")
@@ -240,6 +265,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--format", default="all", help="merged, peft, onnx, or all that can be")
     command.add_argument("--out", help="a folder; by default beside the record in runs/")
+
+    command = add("sweep", sweep)
+    command.add_argument("study", help="a sweep of experiments/, such as rank_sweep")
+    command.add_argument("--setting", default="embedded", help="see `list settings`")
+    command.add_argument("--trials", type=int, help="so many finished ones; all of a grid's")
+    command.add_argument("--workers", type=int, default=1, help="processes on this machine")
+    command.add_argument("--storage", help="an Optuna storage's URL; by default SQLite in runs/")
+    command.add_argument("--timeout", type=float, help="seconds after which no trial is begun")
+    command.add_argument("--seed", type=int, default=0, help="of the sampler")
+    command.add_argument("--quiet", action="store_true", help="no report, no winner: one worker")
+    _machine(command)
 
     _study(add("keep", keep))
     _study(add("status", status))

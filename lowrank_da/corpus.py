@@ -6,6 +6,7 @@ number of *ood/...* roles from other domains. A group (one prompt, one module, o
 duplicates) never crosses splits: `Splits` checks that itself, and raises otherwise.
 """
 
+import copy
 import hashlib
 import os
 from abc import ABC, abstractmethod
@@ -14,11 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from lowrank_da import corpora, discover
 from lowrank_da.errors import UserError
 
+T = TypeVar("T")
 TRAIN, SELECT, ID, OOD = "train", "select", "id", "ood/"
 DATA_VARIABLE = "LOWRANK_DA_DATA"
 CACHE_VARIABLE = "LOWRANK_DA_CACHE"
@@ -68,6 +70,30 @@ def normalised(text: str) -> str:
 
 def _digest(*parts: str) -> bytes:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
+
+
+class SealedError(RuntimeError):
+    """Texts were touched that no trial may see: an error of ours, not of the user."""
+
+
+class Sealed(Mapping[str, T]):
+    """What a trial may know, by role: asked for any other role it raises `SealedError`."""
+
+    def __init__(self, by_role: Mapping[str, T]) -> None:
+        self._open = {role: by_role[role] for role in (TRAIN, SELECT)}
+
+    def __getitem__(self, role: str) -> T:
+        if role not in self._open:
+            raise SealedError(
+                f"the texts of {role} are sealed: trials are judged on {SELECT} alone"
+            )
+        return self._open[role]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._open)
+
+    def __len__(self) -> int:
+        return len(self._open)
 
 
 @dataclass(frozen=True)
@@ -125,9 +151,19 @@ class Splits:
         """Texts a class in `role`."""
         return Counter(example.label for example in self.roles[role])
 
+    def sealed(self) -> "Splits":
+        """The same for a trial: of all roles but *train* and *select* the texts cannot be read.
+
+        Reading one raises `SealedError`. The fingerprint stays that of all texts.
+        """
+        assert self.fingerprint  # computed now, and copied with the rest
+        shut = copy.copy(self)
+        object.__setattr__(shut, "roles", Sealed(self.roles))
+        return shut
+
     def summary(self, labels: tuple[str, ...]) -> dict[str, Any]:
         """For a record: texts by role and class, mean words by class, of these classes."""
-        words = self.mean_words()
+        words = self.mean_words(role for role in (TRAIN, SELECT, ID) if role in list(self.roles))
         return {
             "texts": {role: {c: self.counts(role)[c] for c in labels} for role in self.roles},
             "mean_words": {c: words[c] for c in labels},

@@ -11,7 +11,7 @@ import pickle
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -222,6 +222,31 @@ class Journal(pl.Callback):
         if self.every < float("inf"):
             self.save(trainer, pl_module.classifiers)
         self._start_clock()
+
+
+Watch = Callable[[int, float], None]
+"""Told of a finished pass, counted from 1, and its macro-F1 on *select*."""
+
+
+class Watcher(pl.Callback):
+    """Tells somebody of every pass, those from before an interruption first."""
+
+    def __init__(self, journal: Journal, watch: Watch) -> None:
+        self.journal, self.watch, self.told = journal, watch, 0
+
+    def _tell(self) -> None:
+        (ledger,) = self.journal.ledgers
+        for judged in ledger.curve[self.told :]:
+            self.told += 1
+            self.watch(int(judged["epoch"]), float(judged["select_macro_f1"]))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What is known already."""
+        self._tell()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The pass that the journal has just judged."""
+        self._tell()
 
 
 class Progress(pl.Callback):

@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import zip_longest
@@ -26,13 +26,13 @@ import torch
 from lowrank_da import attention, cost, energy, metrics, provenance, trunk
 from lowrank_da.batches import Batch, Batches, Known
 from lowrank_da.classifier import Classifier
-from lowrank_da.corpus import SELECT, TRAIN, Splits, splits
+from lowrank_da.corpus import SELECT, TRAIN, Sealed, Splits, splits
 from lowrank_da.energy import Meter
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.experiment import Experiment, Setting, canonical
 from lowrank_da.files import atomic
 from lowrank_da.joint import Joint, JointBatch
-from lowrank_da.journal import Journal, Ledger, Progress
+from lowrank_da.journal import Journal, Ledger, Progress, Watch, Watcher
 from lowrank_da.run import HEAD, Predictions, Run, finished, record_path, score
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -103,7 +103,7 @@ class Prepared:
     """A setting's texts, cut to its budget and tokenised once for all its cells."""
 
     splits: Splits
-    ids: dict[str, list[list[int]]] = field(repr=False)
+    ids: Mapping[str, list[list[int]]] = field(repr=False)
 
     def batches(self, role: str, experiment: Experiment, known: Known | None = None) -> Batches:
         """The batches of a role's texts of the experiment's classes.
@@ -123,16 +123,20 @@ class Prepared:
 
 
 @cache
-def prepare(setting: Setting) -> Prepared:
-    """Load, cut and tokenise; `UserError` for whatever is wrong with corpus or tokenizer."""
+def prepare(setting: Setting, for_trial: bool = False) -> Prepared:
+    """Load, cut and tokenise; `UserError` for whatever is wrong with corpus or tokenizer.
+
+    A trial's texts are sealed but for *train* and *select*.
+    """
     taken = splits(setting.corpus).take(setting.texts)
+    taken = taken.sealed() if for_trial else taken
     ids = {
         role: setting.backbone.encode(
             [e.text for e in examples], [e.pair for e in examples], setting.max_tokens
         )
         for role, examples in taken.roles.items()
     }
-    return Prepared(taken, ids)
+    return Prepared(taken, Sealed(ids) if for_trial else ids)
 
 
 def _steps(passes: Sequence[Iterator[Batch]]) -> Iterator[Batch | JointBatch]:
@@ -179,7 +183,7 @@ class _Member:
         self.cell, self.machine, self.trunks = cell, machine, trunks
         self.start = time.perf_counter()
         self.experiment = cell.experiment
-        self.data = prepare(self.experiment.setting)
+        self.data = prepare(self.experiment.setting, cell.select_only)
         batches = self.data.batches(TRAIN, self.experiment)
         epochs = range(self.experiment.setting.epochs)
         self.steps = sum(len(batches.plan(cell.seed, epoch)) for epoch in epochs)
@@ -254,6 +258,7 @@ def run(
     cached_trunk: bool = True,
     trunks: Path | None = None,
     jointly: bool = False,
+    watch: Watch | None = None,
 ) -> list[Run]:
     """Train every cell that has no record below `folder` yet; all records, in the cells' order.
 
@@ -262,6 +267,7 @@ def run(
     layers once, where a method has them (see `trunk.py`), and keep their states in `trunks`, by
     default a folder of the cache. `jointly`: train the cells together over
     one frozen encoder (see `joint.py`); `UserError` when they differ in setting or cannot be.
+    `watch` is told of every cell's passes, and what it raises ends the training.
     """
     due = [cell for cell in cells if not _finished(cell, folder)]
     for group in [due] if jointly and due else [[cell] for cell in due]:
@@ -278,7 +284,7 @@ def run(
         started = [member for member in members if member.experiment.head_from]
         for member, head in zip(started, heads, strict=True):
             member.start_at(head, folder)
-        _train(members, folder, root, machine, resume_seconds)
+        _train(members, folder, root, machine, resume_seconds, watch)
     return [run for run in (_finished(cell, folder) for cell in cells) if run is not None]
 
 
@@ -292,7 +298,7 @@ def _head_of(cell: Cell) -> Cell:
 
 def _finished(cell: Cell, folder: Path) -> Run | None:
     path = record_path(folder, cell.study, cell.setting, cell.name, cell.seed)
-    texts = prepare(cell.experiment.setting).splits
+    texts = prepare(cell.experiment.setting, cell.select_only).splits
     return finished(path, cell.experiment.key, texts.fingerprint)
 
 
@@ -302,7 +308,7 @@ def resume_path(cells: Sequence[Cell], folder: Path, machine: Machine) -> Path:
     On others it would not end as the unbroken training does. It lies beside the first one's record.
     """
     first = cells[0]
-    texts = prepare(first.experiment.setting).splits.fingerprint[:8]
+    texts = prepare(first.experiment.setting, first.select_only).splits.fingerprint[:8]
     names = "-".join(f"{cell.experiment.key}-{cell.seed}" for cell in cells)
     key = first.experiment.key if len(cells) == 1 else hashlib.sha256(names.encode()).hexdigest()
     state = f".{key[:16]}-{texts}-{machine.precision}.resume"
@@ -311,7 +317,12 @@ def resume_path(cells: Sequence[Cell], folder: Path, machine: Machine) -> Path:
 
 
 def _train(
-    members: Sequence["_Member"], folder: Path, root: Path, machine: Machine, every: float
+    members: Sequence["_Member"],
+    folder: Path,
+    root: Path,
+    machine: Machine,
+    every: float,
+    watch: Watch | None,
 ) -> None:
     """Train the members as one training, and save their records."""
     cells = [member.cell for member in members]
@@ -321,7 +332,7 @@ def _train(
     (setting,) = settings
     made_by = provenance.made_by(
         root,
-        fingerprint=prepare(setting).splits.fingerprint,
+        fingerprint=members[0].data.splits.fingerprint,
         corpus_versions=setting.corpus.versions(),
         precision=machine.precision,
         device=machine.name,
@@ -336,7 +347,8 @@ def _train(
     journal.restore(classifiers)
     steps = sum(member.steps for member in members)
     progress = Progress(journal, [cell.name for cell in cells], steps, setting.epochs)
-    trainer = _trainer(machine, [journal, progress], setting.epochs - journal.epoch)
+    watcher = [] if watch is None else [Watcher(journal, watch)]
+    trainer = _trainer(machine, [journal, progress, *watcher], setting.epochs - journal.epoch)
     if journal.epoch < setting.epochs:
         select = [m.data.batches(SELECT, m.experiment, m.known(SELECT)) for m in members]
         _fit(trainer, module, _Epochs(members, journal), _Once(*select))
@@ -383,7 +395,7 @@ def _record(
             "steps": member.steps,
             "curve": ledger.curve,
         }
-        | ({} if cell.select_only else experiment.method.trained_facts(member.classifier.encoder)),
+        | experiment.method.trained_facts(member.classifier.encoder),
         measured=_measured(member, ledger, journal)
         | {"seconds": fitted * _share(ledger, journal) + time.perf_counter() - start},
         made_by=made_by,

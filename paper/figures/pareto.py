@@ -1,11 +1,13 @@
 """Quality against what it costs: a point an arm, and the front that no other arm beats."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lowrank_da import metrics
 from lowrank_da.run import Run
@@ -71,7 +73,15 @@ def _panel(axes: Axes, points: Sequence[Point], markers: dict[str, str]) -> None
         style = {"color": "black", "markerfacecolor": "0.8", "elinewidth": 0.7, "markersize": 6}
         axes.errorbar(x, y.value, ends, fmt=markers[name], label=name, **style)  # type: ignore[arg-type]
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if _decades(points) < 2 else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.spines["right"].set_visible(False)
+
+
+def _decades(points: Sequence[Point]) -> float:
+    costs = [x for _, x, _ in points]
+    return math.log10(max(costs) / min(costs))
 
 
 FIGURES = (

@@ -1,0 +1,451 @@
+"""Sweeps: Optuna proposes experiments; they are trained, and judged on *select* alone.
+
+A sweep is a file of `experiments/` with
+
+- a docstring: question, command, cost;
+- `SEEDS`: seeds by setting name; a trial trains under all of them and is judged by their mean;
+- `THEORY`: the ids of the claims it bears on;
+- `propose(trial, setting)`: the experiment that an `optuna.Trial` asks for;
+- either `grid(setting)`: the values of every parameter, all combinations of which are tried,
+- or `sampler(seed)` and `TRIALS`: an Optuna sampler, and how many trials it gets;
+- perhaps `OBJECTIVES`, names of those below; by default macro-F1 alone;
+- perhaps `LIMITS`: by name the most that a trial may have of it, which a sampler keeps to.
+
+The trials lie in an Optuna storage, which several workers, hosts and a script of one's own share:
+
+    study = optuna.load_study(study_name=sweep.study_name, storage=sweep.url())
+    study.optimize(objective("rank_sweep", "embedded"), n_trials=3)
+
+A worker that is killed loses one trial, which another one does again. The texts of *id* and of
+other domains cannot be read by a trial: they raise.
+"""
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import optuna
+import torch
+from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from lowrank_da import train
+from lowrank_da.campaign import keep_records
+from lowrank_da.corpus import SELECT
+from lowrank_da.errors import UserError
+from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.run import TRIAL, Run
+from lowrank_da.study import Checkout
+from lowrank_da.train import Cell, Machine
+
+HEARTBEAT, GRACE = 20, 60
+"""Seconds between signs of life of a running trial, and after how many without it is given up."""
+RETRIES = 3
+"""How often a trial is done again whose worker was lost."""
+LOCK_SECONDS = 120
+"""How long a worker waits for another one that writes into the same SQLite file."""
+
+QUEUED = "queued"
+"""The mark of a grid's trials."""
+Value = int | float | str
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a trial is judged by, of its runs under all seeds."""
+
+    direction: Literal["maximize", "minimize"]
+    of: Callable[[Sequence[Run]], float]
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def _seconds(run: Run) -> float:
+    parts = ("train_seconds", "trunk_seconds", "head_seconds")
+    return float(sum(run.measured.get(part, 0.0) for part in parts))
+
+
+OBJECTIVES = {
+    "macro_f1": Objective(
+        "maximize", lambda runs: _mean([r.result["splits"][SELECT]["macro_f1"] for r in runs])
+    ),
+    "adapter_parameters": Objective(
+        "minimize", lambda runs: float(runs[0].result["parameters"]["adapter"])
+    ),
+    "seconds": Objective("minimize", lambda runs: _mean([_seconds(run) for run in runs])),
+    "peak_memory_bytes": Objective(
+        "minimize", lambda runs: max(float(run.measured["peak_memory_bytes"]) for run in runs)
+    ),
+}
+"""Macro-F1 is that on *select*; seconds are of one seed's training."""
+
+
+class Definition(Protocol):
+    """What a sweep's file must hold; see the module for what it may."""
+
+    SEEDS: Mapping[str, tuple[int, ...]]
+    THEORY: tuple[str, ...]
+
+    def propose(self, trial: Trial, setting: Setting) -> Experiment:
+        """The experiment that the trial's parameters stand for."""
+
+
+class Sweep:
+    """One sweep in one setting: its trials, wherever they are done, and their records."""
+
+    def __init__(self, checkout: Checkout, name: str, setting: str, url: str | None = None) -> None:
+        """`url`: the storage, such as `postgresql://host/base`; by default SQLite in `runs/`.
+
+        Raises `UserError` for an unknown sweep or setting, and one without seeds.
+        """
+        self.checkout, self.name, self.setting_name = checkout, name, setting
+        self.definition: Any = checkout.study(name)
+        if not hasattr(self.definition, "propose"):
+            raise UserError(f"{name} is a study, not a sweep; run `lowrank-da reproduce {name}`")
+        self.setting = checkout.setting(setting, name)
+        if setting not in self.definition.SEEDS:
+            raise UserError(
+                f"sweep {name} names no seeds for setting {setting};"
+                f" add it to SEEDS in experiments/{name}.py"
+            )
+        self.seeds: tuple[int, ...] = tuple(self.definition.SEEDS[setting])
+        self.objectives: tuple[str, ...] = getattr(self.definition, "OBJECTIVES", ("macro_f1",))
+        self.limits: Mapping[str, float] = getattr(self.definition, "LIMITS", {})
+        self._url = url
+
+    @property
+    def study_name(self) -> str:
+        """Of the Optuna study."""
+        return f"{self.name}/{self.setting_name}"
+
+    def url(self) -> str:
+        """Of the storage."""
+        if self._url:
+            return self._url
+        folder = self.checkout.runs / self.name / self.setting_name
+        folder.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{folder / 'sweep.db'}"
+
+    def grid(self) -> dict[str, Sequence[Value]] | None:
+        """The values of each parameter where all combinations are tried; None with a sampler."""
+        own = getattr(self.definition, "grid", None)
+        return None if own is None else dict(own(self.setting))
+
+    def open(self, seed: int = 0) -> optuna.Study:
+        """The Optuna study, made when it is not there, a grid's trials queued.
+
+        Raises `UserError` when the storage cannot be opened, or holds trials on other texts.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # Signs of life are called experimental; there is nothing that users could do about it.
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        grid = self.grid()
+        sampler: BaseSampler
+        if grid is None:
+            sampler = self.definition.sampler(seed)
+        else:
+            sampler = optuna.samplers.RandomSampler(seed)  # asked for nothing: all is queued
+        study = optuna.create_study(
+            study_name=self.study_name,
+            storage=_storage(self.url()),
+            directions=[OBJECTIVES[name].direction for name in self.objectives],
+            sampler=sampler,
+            pruner=optuna.pruners.MedianPruner() if self.prunes else optuna.pruners.NopPruner(),
+            load_if_exists=True,
+        )
+        self._refuse_other_texts(study)
+        if grid is not None:
+            for values in itertools.product(*grid.values()):
+                asked = dict(zip(grid, values, strict=True))
+                study.enqueue_trial(asked, {QUEUED: True}, skip_if_exists=True)
+        return study
+
+    @property
+    def prunes(self) -> bool:
+        """Trials are cut short where there is one objective and one seed, of a sampler's."""
+        return len(self.objectives) == 1 and len(self.seeds) == 1 and self.grid() is None
+
+    def _refuse_other_texts(self, study: optuna.Study) -> None:
+        own = train.prepare(self.setting, for_trial=True).splits.fingerprint
+        known = study.user_attrs.get("fingerprint")
+        if known is None:
+            study.set_user_attr("fingerprint", own)
+        elif known != own:
+            raise UserError(
+                f"the trials of {self.study_name} in {self.url()} are on other texts (the corpus'"
+                " sources have other versions); give a --storage of its own"
+            )
+
+    def objective(self, machine: Machine) -> Callable[[Trial], tuple[float, ...]]:
+        """The function that Optuna optimises: train what a trial proposes, under all seeds.
+
+        The trial's attributes are told the experiment's key, parameters, seconds and memory, and
+        each seed's macro-F1.
+        """
+
+        def objective(trial: Trial) -> tuple[float, ...]:
+            if self.grid() is not None and QUEUED not in trial.user_attrs:
+                raise _SurplusError("another worker has taken the grid's last trial")
+            experiment = self.definition.propose(trial, self.setting)
+            trial.set_user_attr("key", experiment.key)
+            trial.set_user_attr("name", self.trial_name(trial.params, experiment))
+            runs = self._train(trial, experiment, machine)
+            values = {name: of.of(runs) for name, of in OBJECTIVES.items()}
+            for name, value in values.items():
+                trial.set_user_attr(name, value)
+            f1 = [run.result["splits"][SELECT]["macro_f1"] for run in runs]
+            trial.set_user_attr("macro_f1_by_seed", f1)
+            trial.set_user_attr("trunk_seconds", sum(r.measured["trunk_seconds"] for r in runs))
+            for name, most in self.limits.items():
+                trial.set_constraint(name, values[name] - most)
+            return tuple(values[name] for name in self.objectives)
+
+        return objective
+
+    def _train(self, trial: Trial, experiment: Experiment, machine: Machine) -> list[Run]:
+        name = self.trial_name(trial.params, experiment)
+        names = (self.name, self.setting_name, name)
+        cells = [Cell(*names, experiment, seed, select_only=True) for seed in self.seeds]
+
+        def watch(epoch: int, macro_f1: float) -> None:
+            trial.report(macro_f1, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned(f"below the median after {epoch} passes")
+
+        watcher, runs = watch if self.prunes else None, self.checkout.runs
+        try:
+            return train.run(cells, runs, self.checkout.root, machine, watch=watcher)
+        except optuna.TrialPruned:
+            train.resume_path(cells, runs, machine).unlink(missing_ok=True)
+            raise
+
+    def trial_name(self, parameters: Mapping[str, Any], experiment: Experiment) -> str:
+        """Of its records: by its parameters where they make a short name, else by its key."""
+        said = "-".join(f"{name}_{value}" for name, value in parameters.items())
+        return TRIAL + (said if re.fullmatch(r"[\w.-]{1,60}", said) else experiment.key)
+
+    def run(
+        self,
+        machine: Machine,
+        trials: int | None = None,
+        workers: int = 1,
+        timeout: float | None = None,
+        seed: int = 0,
+    ) -> optuna.Study:
+        """Do trials until all of a grid's are done, or `trials` of them, or the time is over.
+
+        `trials` counts those that are finished already; without it a sampler gets `TRIALS`. With
+        several `workers` each is a process with its part of the processors, and the seed of its
+        sampler. A trial that has been begun when the time is over is finished.
+        """
+        if workers < 1:
+            raise UserError(f"--workers {workers}: at least one is needed")
+        if trials is not None and trials < 1:
+            raise UserError(f"--trials {trials}: at least one is needed")
+        if timeout is not None and timeout <= 0:
+            raise UserError(f"--timeout {timeout:g}: a positive number of seconds is needed")
+        study = self.open(seed)
+        if workers > 1:
+            self._spawn(machine, workers, trials, timeout)
+        else:
+            self.work(study, machine, trials, timeout)
+        return study
+
+    def work(
+        self, study: optuna.Study, machine: Machine, trials: int | None, timeout: float | None
+    ) -> None:
+        """One worker's part: trial after trial while any is to be done.
+
+        It waits for trials that other workers have begun, for it may have to do them again.
+        """
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        if trials is None and self.grid() is None:
+            trials = int(self.definition.TRIALS)
+        objective = self.objective(machine)
+        while time.monotonic() < end:
+            fail_stale_trials(study)
+            counts = _counts(study)
+            queued, running = counts[TrialState.WAITING], counts[TrialState.RUNNING]
+            done = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED]
+            wanted = queued if self.grid() is not None else max(0, (trials or 0) - done - running)
+            if trials is not None:
+                wanted = min(wanted, max(0, trials - done - running))
+            if wanted:
+                study.optimize(objective, n_trials=1, catch=(_SurplusError,))
+            elif running and (trials is None or done < trials):
+                time.sleep(min(HEARTBEAT / 4, max(0.0, end - time.monotonic())))
+            else:
+                break
+
+    def _spawn(
+        self, machine: Machine, workers: int, trials: int | None, timeout: float | None
+    ) -> None:
+        """Workers as processes of their own, waited for; `UserError` when one has failed."""
+        command = [sys.executable, "-m", "lowrank_da.cli", "sweep", self.name]
+        command += ["--setting", self.setting_name, "--storage", self.url()]
+        command += ["--device", machine.device.type, "--quiet"]
+        command += ["--precision", "bf16" if machine.precision == "bf16-mixed" else "fp32"]
+        command += [] if trials is None else ["--trials", str(trials)]
+        command += [] if timeout is None else ["--timeout", str(timeout)]
+        threads = max(1, torch.get_num_threads() // workers)
+        own = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        started = [
+            subprocess.Popen([*command, "--seed", str(worker)], env=own, cwd=self.checkout.root)
+            for worker in range(workers)
+        ]
+        codes = [process.wait() for process in started]
+        if any(codes) and not all(code < 0 for code in codes if code):
+            raise UserError(f"{sum(map(bool, codes))} of {workers} workers failed; see above")
+
+    def finished(self, study: optuna.Study) -> list[FrozenTrial]:
+        """The complete trials, the best macro-F1 first, one for each experiment."""
+        complete = study.get_trials(states=(TrialState.COMPLETE,))
+        by_key = {trial.user_attrs["key"]: trial for trial in complete}
+        return sorted(by_key.values(), key=lambda trial: -trial.user_attrs["macro_f1"])
+
+    def best(self, study: optuna.Study) -> FrozenTrial:
+        """The trial with the best macro-F1 on *select* within the limits.
+
+        Raises `UserError` when there is none.
+        """
+        for trial in self.finished(study):
+            if all(over <= 0 for over in trial.constraints.values()):
+                return trial
+        within = " within the limits" if self.limits else ""
+        raise UserError(f"no trial of {self.study_name} is finished{within}; run it again")
+
+    def experiment(self, trial: FrozenTrial) -> Experiment:
+        """What a finished trial proposed."""
+        fixed: Any = optuna.trial.FixedTrial(trial.params)
+        proposed: Experiment = self.definition.propose(fixed, self.setting)
+        if proposed.key != trial.user_attrs["key"]:
+            raise UserError(
+                f"experiments/{self.name}.py proposes another experiment for {trial.params} than"
+                f" when the trial ran; give a --storage of its own"
+            )
+        return proposed
+
+    def evaluate(self, trial: FrozenTrial, machine: Machine) -> list[Run]:
+        """Train the winner anew and judge it on *id* and elsewhere: once, for its records stay."""
+        names = (self.name, self.setting_name, WINNER)
+        cells = [Cell(*names, self.experiment(trial), seed) for seed in self.seeds]
+        return train.run(cells, self.checkout.runs, self.checkout.root, machine)
+
+    def keep(self, study: optuna.Study) -> tuple[list[Path], list[str]]:
+        """Copy clean records to `experiments/results/`, as `Campaign.keep`."""
+        keys = {t.user_attrs["name"]: t.user_attrs["key"] for t in self.finished(study)}
+        keys[WINNER] = self.best(study).user_attrs["key"]
+        return keep_records(self.checkout, self.name, self.setting_name, keys)
+
+
+WINNER = "winner"
+"""The name of the records of the experiment that a sweep has chosen."""
+
+
+class _SurplusError(Exception):
+    """A grid's trial that nobody asked for."""
+
+
+def _counts(study: optuna.Study) -> dict[TrialState, int]:
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    return {state: states.count(state) for state in TrialState}
+
+
+def _storage(url: str) -> RDBStorage:
+    """The storage behind a URL, whose running trials give signs of life."""
+    import sqlalchemy.exc
+
+    waiting = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
+    try:
+        return RDBStorage(
+            url,
+            engine_kwargs=waiting,
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+        )
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
+        cause = str(error).strip().splitlines()[0][:200]
+        raise UserError(f"--storage {url} cannot be opened ({cause})") from error
+
+
+def objective(
+    name: str, setting: str, machine: Machine | None = None
+) -> Callable[[Trial], tuple[float, ...]]:
+    """A sweep's objective for an Optuna script of one's own, in the checkout it is imported from.
+
+    Raises `UserError` as `Sweep`, and where there is no checkout.
+    """
+    from lowrank_da.cli import checkout
+
+    return Sweep(checkout(), name, setting).objective(machine or train.machine())
+
+
+def as_python(value: Any) -> str:
+    """An experiment as Python to paste into a study: fields at their default are left out."""
+    if isinstance(value, Setting):
+        return "setting"
+    if hasattr(value, "__dataclass_fields__"):
+        said = [
+            f"{own.name}={as_python(getattr(value, own.name))}"
+            for own in fields(value)
+            if own.default is MISSING or getattr(value, own.name) != own.default
+        ]
+        return f"{type(value).__name__}({', '.join(said)})"
+    if isinstance(value, tuple):
+        inside = ", ".join(map(as_python, value))
+        return f"({inside},)" if len(value) == 1 else f"({inside})"
+    return repr(value)
+
+
+def report(sweep: Sweep, study: optuna.Study) -> Iterator[str]:
+    """The trials in lines of a table, what they cost together, and the winner as Python."""
+    trials = sweep.finished(study)
+    parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    header = [*parameters, "macro-F1 on select", "seeds", "adapter parameters", "seconds a seed"]
+    yield f"| {' | '.join(header)} |"
+    yield f"|{' --- |' * len(header)}"
+    for trial in trials:
+        own = [_shown(trial.params.get(name, "")) for name in parameters]
+        f1, told = trial.user_attrs["macro_f1_by_seed"], trial.user_attrs
+        spread = f" ({min(f1):.3f} to {max(f1):.3f})" if len(f1) > 1 else ""
+        numbers = [f"{told['macro_f1']:.4f}{spread}", str(len(f1))]
+        numbers += [f"{told['adapter_parameters']:,.0f}", f"{told['seconds']:.1f}"]
+        yield f"| {' | '.join(own + numbers)} |"
+    yield ""
+    yield _cost(sweep, study)
+    if len(sweep.objectives) > 1:
+        front = ", ".join(f"#{trial.number}" for trial in study.best_trials)
+        yield f"Not beaten in all of {', '.join(sweep.objectives)}: trials {front}."
+    best = sweep.best(study)
+    yield f"The best on select is trial #{best.number}: {best.params}. As Python:"
+    yield f"    {as_python(sweep.experiment(best))}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _cost(sweep: Sweep, study: optuna.Study) -> str:
+    """What the trials took, against each of them alone."""
+    every = study.get_trials(deepcopy=False)
+    done = [trial for trial in every if "seconds" in trial.user_attrs]
+    took = sum(t.user_attrs["seconds"] * len(t.user_attrs["macro_f1_by_seed"]) for t in done)
+    trunks = [t.user_attrs["trunk_seconds"] for t in done]
+    alone = took - sum(trunks) + max(trunks, default=0.0) * len(done)
+    pruned = sum(trial.state is TrialState.PRUNED for trial in every)
+    return (
+        f"{len(done)} trials trained for {took:.0f} s; each alone, its frozen layers computed"
+        f" anew: {alone:.0f} s. {pruned} were cut short."
+    )

@@ -1,0 +1,377 @@
+"""Sweeps on the toy corpus: nothing lost, nothing doubled, nothing seen that is not to be seen."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import optuna
+import pytest
+import toy
+from optuna.trial import TrialState
+
+from experiments import lora_search, rank_sweep
+from lowrank_da import cli, corpus, train
+from lowrank_da import sweep as sweeps
+from lowrank_da.campaign import Campaign
+from lowrank_da.corpus import ID, SELECT, TRAIN, SealedError
+from lowrank_da.errors import UserError
+from lowrank_da.experiment import Experiment
+from lowrank_da.methods.lora import LoRA
+from lowrank_da.run import Run, load_all
+from lowrank_da.study import Checkout
+from lowrank_da.sweep import WINNER, Sweep, as_python, report
+
+MACHINE = train.machine("cpu", "fp32")
+SETTINGS = "import toy\nroom = toy.setting(epochs=2)\n"
+GRID = """
+from lowrank_da.experiment import Experiment
+from lowrank_da.methods.lora import LoRA
+
+SEEDS = {"room": (0, 1)}
+THEORY = ()
+
+
+def grid(setting):
+    return {"rank": (1, 2), "alpha": (4.0, 8.0)}
+
+
+def propose(trial, setting):
+    rank = trial.suggest_categorical("rank", (1, 2))
+    alpha = trial.suggest_categorical("alpha", (4.0, 8.0))
+    method = LoRA(rank=rank, alpha=alpha, top_layers=1)
+    return Experiment(setting=setting, method=method, learning_rate=0.02)
+"""
+SEARCH = """
+import optuna
+from lowrank_da.experiment import Experiment
+from lowrank_da.methods.lora import LoRA
+
+SEEDS = {"room": (0,)}
+THEORY = ()
+TRIALS = 3
+OBJECTIVES = ("macro_f1",)
+LIMITS = {"adapter_parameters": 900}
+
+
+def sampler(seed):
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=2)
+
+
+def propose(trial, setting):
+    method = LoRA(rank=trial.suggest_int("rank", 1, 4))
+    rate = trial.suggest_float("learning_rate", 1e-3, 1e-1, log=True)
+    return Experiment(setting=setting, method=method, learning_rate=rate)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    for name, text in (("settings", SETTINGS), ("ranks", GRID), ("search", SEARCH)):
+        (folder / f"{name}.py").write_text(text)
+    package = ModuleType(f"toy_sweeps_{tmp_path.name}")
+    package.__path__ = [str(folder)]
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    here = Checkout(package)
+    monkeypatch.setattr(cli, "checkout", lambda: here)
+    return here
+
+
+def sweep(checkout: Checkout, name: str = "ranks") -> Sweep:
+    return Sweep(checkout, name, "room")
+
+
+def trained(checkout: Checkout, name: str) -> dict[str, list[Run]]:
+    return load_all(checkout.runs, name, "room")
+
+
+def states(study: optuna.Study) -> list[TrialState]:
+    return [trial.state for trial in study.get_trials(deepcopy=False)]
+
+
+def test_a_grid_is_done_once_and_continued(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = sweep(checkout)
+    assert len(one.finished(one.run(MACHINE, trials=1))) == 1
+    study = one.run(MACHINE)
+    asked = {(trial.params["rank"], trial.params["alpha"]) for trial in study.trials}
+    assert asked == {(rank, alpha) for rank in (1, 2) for alpha in (4.0, 8.0)}
+    assert states(study) == [TrialState.COMPLETE] * 4
+    monkeypatch.setattr(train, "run", None)
+    assert len(one.run(MACHINE).trials) == 4
+
+
+def test_what_trials_tell_is_that_of_their_records(checkout: Checkout) -> None:
+    one = sweep(checkout)
+    study = one.run(MACHINE)
+    records = trained(checkout, "ranks")
+    for trial in study.trials:
+        told = trial.user_attrs
+        runs = records[told["name"]]
+        f1 = [run.result["splits"][SELECT]["macro_f1"] for run in runs]
+        assert told["macro_f1_by_seed"] == f1
+        assert trial.values == [pytest.approx(sum(f1) / 2)]
+        assert {run.key for run in runs} == {told["key"]} == {one.experiment(trial).key}
+        assert told["adapter_parameters"] == runs[0].result["parameters"]["adapter"]
+        assert set(runs[0].result["splits"]) == {SELECT}
+        assert len(runs[0].result["singular_values"]) == 6
+    best = one.best(study)
+    assert best.values[0] == max(trial.values[0] for trial in study.trials)
+
+
+def test_the_winner_is_judged_on_id_once(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = sweep(checkout)
+    study = one.run(MACHINE)
+    runs = one.evaluate(one.best(study), MACHINE)
+    assert [run.seed for run in runs] == [0, 1]
+    assert {run.key for run in runs} == {one.best(study).user_attrs["key"]}
+    assert all(ID in run.result["splits"] for run in runs)
+    monkeypatch.setattr(train, "_train", None)
+    again = one.evaluate(one.best(study), MACHINE)
+    assert [run.result for run in again] == [run.result for run in runs]
+    assert WINNER in trained(checkout, "ranks")
+
+
+def test_the_report_prints_the_winner_as_python(checkout: Checkout) -> None:
+    one = sweep(checkout)
+    study = one.run(MACHINE)
+    lines = list(report(one, study))
+    assert (
+        len([line for line in lines if line.startswith("| 1 |") or line.startswith("| 2 |")]) == 4
+    )
+    namespace = {"Experiment": Experiment, "LoRA": LoRA, "setting": one.setting}
+    made = eval(lines[-1], namespace)
+    assert made == one.experiment(one.best(study))
+    assert "4 trials trained for" in " ".join(lines)
+
+
+def test_python_leaves_defaults_out() -> None:
+    method = LoRA(rank=3, targets=("query",), start="data")
+    one = toy.experiment(method=method, learning_rate=0.5)
+    said = as_python(one)
+    assert "LoRA(rank=3, targets=('query',), start='data')" in said
+    assert eval(said, {"Experiment": Experiment, "LoRA": LoRA, "setting": one.setting}) == one
+
+
+# -- what a trial may see
+
+
+@pytest.mark.parametrize("role", [ID, toy.OOD])
+def test_other_texts_are_sealed(role: str) -> None:
+    whole = toy.Toy().load()
+    sealed = whole.sealed()
+    assert sealed[TRAIN] == whole[TRAIN]
+    assert sealed.fingerprint == whole.fingerprint
+    assert sealed.evaluated == (SELECT,)
+    with pytest.raises(SealedError, match=f"the texts of {role} are sealed"):
+        sealed[role]
+    with pytest.raises(SealedError):
+        sealed.counts(role)
+
+
+def test_a_trial_that_reads_id_breaks(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A predictor that wants all roles is stopped, and the trial fails."""
+    monkeypatch.setattr(corpus.Splits, "evaluated", (SELECT, ID))
+    monkeypatch.setattr(train, "SELECT", ID)
+    with pytest.raises(SealedError):
+        sweep(checkout).run(MACHINE)
+
+
+def test_learning_rate_trials_are_sealed_too() -> None:
+    setting = toy.setting()
+    assert set(train.prepare(setting, for_trial=True).ids) == {TRAIN, SELECT}
+    assert set(train.prepare(setting).ids) == {TRAIN, SELECT, ID, toy.OOD}
+
+
+# -- samplers, limits, pruning
+
+
+def test_a_sampler_gets_its_trials_and_keeps_to_limits(checkout: Checkout) -> None:
+    one = sweep(checkout, "search")
+    study = one.run(MACHINE)
+    assert len(study.trials) == 3
+    assert len(one.run(MACHINE, trials=4).trials) == 4
+    sizes = [t.user_attrs["adapter_parameters"] for t in one.finished(study)]
+    for trial in one.finished(study):
+        over = trial.user_attrs["adapter_parameters"] - 900
+        assert trial.constraints == {"adapter_parameters": over}
+    if min(sizes) <= 900:
+        assert one.best(study).user_attrs["adapter_parameters"] <= 900
+
+
+def test_a_bad_trial_is_cut_short(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = sweep(checkout, "search")
+    assert one.prunes
+    assert not sweep(checkout).prunes
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: trial.number == 1)
+    study = one.run(MACHINE)
+    assert states(study).count(TrialState.PRUNED) == 1
+    assert study.trials[1].intermediate_values.keys() == {1}
+    assert not list(checkout.runs.rglob("*.resume"))
+    assert "1 were cut short" in " ".join(report(one, study))
+
+
+def test_two_objectives_have_a_front(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = sweep(checkout)
+    monkeypatch.setattr(one, "objectives", ("macro_f1", "adapter_parameters"))
+    study = one.run(MACHINE)
+    assert not one.prunes
+    assert study.best_trials
+    assert "Not beaten in all of macro_f1, adapter_parameters" in " ".join(report(one, study))
+
+
+# -- several workers, and workers that are lost
+
+
+def lost(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Begin a trial that gives no sign of life any more; its number."""
+    monkeypatch.setattr(sweeps, "HEARTBEAT", 1)
+    trial = study.ask()
+    trial.suggest_categorical("rank", (1, 2))
+    storage: Any = study._storage
+    storage.record_heartbeat(trial._trial_id)
+    backend = getattr(storage, "_backend", storage)
+    monkeypatch.setattr(backend, "grace_period", 0, raising=False)
+    return trial.number
+
+
+def test_a_lost_trial_is_done_again(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeps, "HEARTBEAT", 1)
+    monkeypatch.setattr(sweeps, "GRACE", 1)
+    one = sweep(checkout)
+    number = lost(one.open(), monkeypatch)
+    study = one.run(MACHINE)
+    assert states(study).count(TrialState.COMPLETE) == 4
+    assert study.trials[number].state is TrialState.FAIL
+    assert len(one.finished(study)) == 4
+    assert len({str(t.params) for t in one.finished(study)}) == 4
+
+
+def test_a_trial_that_nobody_asked_for_is_not_done(checkout: Checkout) -> None:
+    one = sweep(checkout)
+    study = one.run(MACHINE)
+    study.optimize(one.objective(MACHINE), n_trials=1, catch=(sweeps._SurplusError,))
+    assert states(study) == [TrialState.COMPLETE] * 4 + [TrialState.FAIL]
+    assert len(one.finished(study)) == 4
+
+
+def test_workers_are_started_with_their_part(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[list[str], str]] = []
+
+    class Process:
+        def __init__(self, command: list[str], env: dict[str, str], cwd: Path) -> None:
+            started.append((command, env["OMP_NUM_THREADS"]))
+            self.code = 0
+
+        def wait(self) -> int:
+            return self.code
+
+    monkeypatch.setattr(sweeps.subprocess, "Popen", Process)
+    monkeypatch.setattr(sweeps.torch, "get_num_threads", lambda: 6)
+    sweep(checkout).run(MACHINE, workers=3, timeout=9)
+    assert [threads for _, threads in started] == ["2"] * 3
+    assert [command[-1] for command, _ in started] == ["0", "1", "2"]
+    assert all("--quiet" in command and "ranks" in command for command, _ in started)
+
+
+# -- an Optuna script of one's own
+
+
+def test_a_script_works_on_the_same_study(checkout: Checkout) -> None:
+    one = sweep(checkout)
+    one.open()
+    study = optuna.load_study(study_name=one.study_name, storage=one.url())
+    study.optimize(sweeps.objective("ranks", "room", MACHINE), n_trials=2)
+    assert states(one.run(MACHINE)) == [TrialState.COMPLETE] * 4
+
+
+# -- mistakes
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda c: Sweep(c, "ranx", "room"), "did you mean 'ranks'"),
+        (lambda c: Sweep(c, "ranks", "rom"), "did you mean 'room'"),
+        (lambda c: Campaign(c, "ranks", "room"), "ranks is a sweep, not a study"),
+        (lambda c: Sweep(c, "ranks", "room", "postgres:x").open(), "--storage postgres:x cannot"),
+        (lambda c: Sweep(c, "ranks", "room", "sqlite:////no/x.db").open(), "cannot be opened"),
+        (lambda c: sweep(c).run(MACHINE, trials=0), "--trials 0"),
+        (lambda c: sweep(c).run(MACHINE, workers=0), "--workers 0"),
+        (lambda c: sweep(c).run(MACHINE, timeout=0), "--timeout 0"),
+        (lambda c: sweep(c).best(sweep(c).open()), "no trial of ranks/room is finished"),
+    ],
+)
+def test_a_mistake_gets_one_line(
+    checkout: Checkout, make: Callable[[Checkout], object], said: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        make(checkout)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_trials_on_other_texts_are_refused(checkout: Checkout) -> None:
+    study = sweep(checkout).open()
+    study.set_user_attr("fingerprint", "another")
+    with pytest.raises(UserError, match="are on other texts"):
+        sweep(checkout).open()
+
+
+def test_another_proposal_under_the_same_parameters_is_refused(checkout: Checkout) -> None:
+    one = sweep(checkout)
+    trial = one.best(one.run(MACHINE, trials=1))
+    trial.user_attrs["key"] = "0" * 16
+    with pytest.raises(UserError, match="proposes another experiment"):
+        one.experiment(trial)
+
+
+# -- the command, and the sweeps that there are
+
+
+def test_the_command(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sweep", "ranks", "--setting", "room", "--device", "cpu", "--precision", "fp32"]
+    assert cli.main([*command, "--quiet", "--trials", "1"]) == 0
+    assert "macro-F1 on select" not in capsys.readouterr().out
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert "The best on select is trial" in said
+    assert said.count("on id: macro-F1") == 2
+    assert cli.main(["reproduce", "ranks", "--setting", "room"]) == 2
+    assert "run `lowrank-da sweep ranks`" in capsys.readouterr().err
+
+
+def test_the_kept_rates_are_those_of_the_kept_trials() -> None:
+    here = cli.checkout()
+    for corpus_name, setting in (("docstrings", "embedded"), ("outfox", "outfox")):
+        assert Campaign(here, "thesis", setting).known_rates()["lora"] == pytest.approx(
+            rank_sweep.RATES[corpus_name]
+        )
+
+
+def test_the_sweeps_of_the_project_propose() -> None:
+    here = cli.checkout()
+    setting = here.setting("tiny", "rank_sweep")
+    for rank in rank_sweep.RANKS:
+        made = rank_sweep.propose(optuna.trial.FixedTrial({"rank": rank}), setting)
+        assert isinstance(made.method, LoRA)
+        assert made.method.scale == pytest.approx(2 * (8 / rank) ** 0.5)
+    study = optuna.create_study(sampler=lora_search.sampler(0))
+    one = lora_search.propose(study.ask(), setting)
+    assert isinstance(one.method, LoRA)
+    assert 0.5 <= one.method.scale <= 8
+
+
+def test_sqlite_waits_for_other_workers(checkout: Checkout) -> None:
+    assert sweep(checkout).url().startswith("sqlite:///")
+    assert os.path.exists(checkout.runs / "ranks" / "room")
+    assert Sweep(checkout, "ranks", "room", "sqlite:///x.db").url() == "sqlite:///x.db"
