@@ -19,6 +19,7 @@ from lowrank_da.errors import unknown
 from lowrank_da.files import atomic
 from lowrank_da.run import Run, one_fingerprint
 from paper import words
+from paper.arms import beyond_thesis
 from paper.published import published
 from paper.words import Text
 
@@ -122,8 +123,8 @@ class Table(ABC):
         return ID
 
     def applies(self, runs: Runs) -> bool:
-        """Whether there is anything to show at all; a table of the thesis always does."""
-        return True
+        """Whether it belongs to the records; a table of the thesis does where no other arm is."""
+        return not beyond_thesis(runs)
 
     def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
         """The records at hand that the table shows; all must come from the same texts."""

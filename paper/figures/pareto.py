@@ -47,6 +47,10 @@ class Pareto(OfArms):
         names = super().shown(runs)
         return tuple(n for n in names if trained_parameters(runs[n]) and mean_seconds(runs[n]))
 
+    def applies(self, runs: Runs) -> bool:
+        """Where there are two arms to hold against each other."""
+        return super().applies(runs) and len(self.shown(runs)) > 1
+
     def draw(self, records: Records) -> Drawing:
         """Two panels; the front is a line, and each arm has one marker in both."""
         lang, names = records.lang, self.shown(records.runs)

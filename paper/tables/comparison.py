@@ -83,10 +83,6 @@ class Comparisons(Table):
         """Every arm that is compared, once."""
         return tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
 
-    def applies(self, runs: Runs) -> bool:
-        """Where no other arm is."""
-        return not beyond_thesis(runs)
-
     def compared(self, runs: Runs) -> tuple[tuple[str, str], ...]:
         """The pairs, whether or not their runs are there."""
         return self.pairs

@@ -47,7 +47,8 @@ def first_share(singular_values: NDArray[np.float64]) -> float:
     return float(squares.max() / squares.sum()) if squares.any() else 0.0
 
 
-def _of(run: Run) -> list[NDArray[np.float64]]:
+def spectra(run: Run) -> list[NDArray[np.float64]]:
+    """The singular values of every map's update, where the record holds them."""
     return [np.array(values) for values in run.result.get("singular_values", {}).values()]
 
 
@@ -65,7 +66,7 @@ class EffectiveRanks(Table):
         return ()
 
     def _arms(self, runs: Runs) -> list[str]:
-        return [name for name in found(runs) if all(_of(run) for run in runs[name])]
+        return [name for name in found(runs) if all(spectra(run) for run in runs[name])]
 
     def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
         """Every such arm."""
@@ -83,7 +84,7 @@ class EffectiveRanks(Table):
             for name in self._arms(records.runs)
         }
         for name in sorted(f1, key=lambda name: -f1[name].value):
-            updates = [_of(run) for run in records.get(name)]
+            updates = [spectra(run) for run in records.get(name)]
             ranks = [[effective_rank(values) for values in of_seed] for of_seed in updates]
             every = [rank for of_seed in ranks for rank in of_seed]
             first = [float(np.mean([first_share(v) for v in of_seed])) for of_seed in updates]

@@ -169,10 +169,6 @@ class Summary(Table):
         """Every arm of the study."""
         return every_arm(facts)
 
-    def applies(self, runs: Runs) -> bool:
-        """Where no other arm is."""
-        return not beyond_thesis(runs)
-
     def groups(self, records: Records) -> tuple[tuple[str, ...], ...]:
         """The names of the arms that stand together."""
         return ALL_CLASSES, records.facts.binaries

@@ -158,3 +158,37 @@ def test_the_thesis_keeps_its_own_tables() -> None:
     assert len(LABELS) == 4
     for id in ("out_of_domain", "out_of_domain_against_full", "effective_rank"):
         assert not find(id).applies(thesis)
+
+
+# -- a sweep over one parameter
+
+
+def trial(rank: int, seed: int) -> Run:
+    one = record(f"grid/rank_{rank}", seed, roles=(SELECT,), skill=0.5 + rank / 4)
+    return with_values(one, [float(rank)] * rank)
+
+
+def test_a_sweep_is_read_from_its_trials() -> None:
+    tried = {f"grid/rank_{rank}": [trial(rank, seed) for seed in (0, 1)] for rank in (8, 1, 2)}
+    table = find("sweep")
+    assert table.applies(tried)
+    assert not table.applies({"grid/full--lr1.0e-04": [record("full")]})
+    built = table.build(tried, FACTS, "en")
+    (rows_,) = built.body.groups
+    assert built.body.header[0] == "rank"
+    assert [row[0] for row in rows_] == ["1", "2", "8"]
+    assert [row[4] for row in rows_] == ["1.00", "2.00", "8.00"]
+    best = max((1, 2, 8), key=lambda rank: float(rows_[(1, 2, 8).index(rank)][1].split()[0]))
+    assert [row[5] for row in rows_] == [("best on select" if r == best else "") for r in (1, 2, 8)]
+    chosen = tried | {"winner": [record("winner", seed) for seed in (0, 1)]}
+    on_id = estimate.of_confusion(chosen["winner"], metrics.macro_f1)[()].show()
+    assert on_id in table.build(chosen, FACTS, "en").notes[-1]
+
+
+def test_a_sweep_is_drawn(tmp_path: Path) -> None:
+    tried = {f"grid/rank_{rank}": [trial(rank, seed) for seed in (0, 1)] for rank in (1, 2, 8)}
+    drawn = [figure for figure in figures() if figure.applies(tried) and figure.id == "sweep"]
+    assert [p.suffix for p in drawn[0].write(Records(tried, FACTS, "en"), tmp_path)] == [
+        ".png",
+        ".pdf",
+    ]

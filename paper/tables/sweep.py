@@ -1,0 +1,110 @@
+"""A sweep over one parameter: quality on *select*, size, time and the rank used, by its value."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lowrank_da import metrics
+from lowrank_da.corpus import ID, SELECT
+from lowrank_da.run import TRIAL, Run
+from paper import estimate, words
+from paper.rows import mean_seconds
+from paper.table import MISSING, Body, Records, Row, Runs, SettingFacts, Table, thousands
+from paper.tables.effective_rank import effective_rank, spectra
+from paper.words import Text
+
+NAME = re.compile(rf"{TRIAL}(?P<parameter>[a-z_]+)_(?P<value>\d+)")
+"""How the trials of a sweep over one whole number are named."""
+WINNER = "winner"
+ON_SELECT = Text("macro-F1 on select", "macro-F1 на выборке для отбора")
+ADAPTER = Text("adapter parameters", "параметров адаптера")
+EFFECTIVE = Text("effective rank", "эффективный ранг")
+CHOSEN = Text("chosen", "выбран")
+BEST = Text("best on select", "лучший на выборке для отбора")
+NOTE = Text(
+    "Every value was judged on select alone. The effective rank is a mean over maps (see the table"
+    " of effective ranks).",
+    "Каждое значение оценено только на выборке для отбора. Эффективный ранг есть среднее по"
+    " матрицам (см. таблицу эффективных рангов).",
+)
+ON_ID = Text(
+    "The chosen one, trained anew and judged once on id: macro-F1 {f1}.",
+    "Выбранный вариант, обученный заново и один раз оценённый на id: macro-F1 {f1}.",
+)
+
+
+def swept(runs: Runs) -> dict[int, Sequence[Run]]:
+    """The trials by the parameter's value, rising."""
+    found = {int(m["value"]): runs[n] for n in runs if (m := NAME.fullmatch(n)) and runs[n]}
+    return dict(sorted(found.items()))
+
+
+def parameter(runs: Runs) -> str:
+    """The name of what was swept."""
+    return next(m["parameter"] for name in runs if (m := NAME.fullmatch(name)))
+
+
+def mean_rank(run: Run) -> float | None:
+    """The mean effective rank over maps; None where the record holds no singular values."""
+    ranks = [effective_rank(values) for values in spectra(run)]
+    return float(np.mean(ranks)) if ranks else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept(Table):
+    """A row a value."""
+
+    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
+        """No run by name: whatever was tried is shown."""
+        return ()
+
+    def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
+        """Every trial at hand."""
+        return [run for of_value in swept(runs).values() for run in of_value]
+
+    @property
+    def role(self) -> str:
+        return SELECT
+
+    def applies(self, runs: Runs) -> bool:
+        """Where a sweep's trials are."""
+        return bool(swept(runs))
+
+    def body(self, records: Records) -> Body:
+        """The value with the best mean macro-F1 is marked."""
+        lang, by_value = records.lang, swept(records.runs)
+        name = parameter(records.runs) if by_value else MISSING
+        columns = (ON_SELECT, ADAPTER, words.SECONDS, EFFECTIVE, CHOSEN)
+        header = (name, *(column.say(lang) for column in columns))
+        f1 = {
+            value: estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
+            for value, runs in by_value.items()
+        }
+        best = max(f1, key=lambda value: f1[value].value, default=None)
+        rows = tuple(
+            _row(value, runs, f1[value], BEST.say(lang) if value == best else "")
+            for value, runs in by_value.items()
+        )
+        notes = [NOTE.say(lang)]
+        if records.get(WINNER):
+            on_id = estimate.of_confusion(records.get(WINNER), metrics.macro_f1, ID)[()]
+            notes.append(ON_ID.say(lang, f1=on_id.show()))
+        return Body(header, (rows,), tuple(notes))
+
+
+def _row(value: int, runs: Sequence[Run], f1: estimate.Estimate, mark: str) -> Row:
+    seconds, ranks = mean_seconds(runs), [mean_rank(run) for run in runs]
+    known = [rank for rank in ranks if rank is not None]
+    return (
+        str(value),
+        f1.show(),
+        thousands(runs[0].result["parameters"]["adapter"]),
+        MISSING if seconds is None else f"{seconds:.1f}",
+        f"{np.mean(known):.2f}" if known else "",
+        mark,
+    )
+
+
+TABLES = (Swept(id="sweep", title=Text("The sweep, value by value", "Перебор по значениям")),)
