@@ -123,8 +123,8 @@ class Table(ABC):
         return ID
 
     def applies(self, runs: Runs) -> bool:
-        """Whether it belongs to the records; a table of the thesis does where no other arm is."""
-        return not beyond_thesis(runs)
+        """Whether there is anything to show."""
+        return True
 
     def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
         """The records at hand that the table shows; all must come from the same texts."""
@@ -146,6 +146,15 @@ class Table(ABC):
             missing=missing,
             lang=lang,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfThesis(Table):
+    """A table that the thesis has, or that only its arms fill."""
+
+    def applies(self, runs: Runs) -> bool:
+        """Where no other arm is, be there records or not."""
+        return not beyond_thesis(runs)
 
 
 _FIXED = Text(

@@ -7,12 +7,12 @@ from lowrank_da.corpus import Corpus
 from paper import rows
 from paper.parameters import parameter_notes
 from paper.published import published
-from paper.table import Body, Records, SettingFacts, Table
+from paper.table import Body, OfThesis, Records, SettingFacts
 from paper.words import Text
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassMetrics(Table):
+class ClassMetrics(OfThesis):
     """A classifier of all classes; `runs` are our models beside the one published."""
 
     published_as: str
@@ -41,7 +41,7 @@ class ClassMetrics(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BinaryMetrics(Table):
+class BinaryMetrics(OfThesis):
     """One machine class against human."""
 
     position: int

@@ -12,7 +12,7 @@ import numpy as np
 from lowrank_da.corpus import SELECT, Corpus
 from paper import estimate, rows
 from paper.published import published
-from paper.table import Body, Records, Row, SettingFacts, Table
+from paper.table import Body, OfThesis, Records, Row, SettingFacts
 from paper.words import Text
 
 COMBINATIONS = ("binaries_average", "binaries_coupled")
@@ -38,7 +38,7 @@ def averaged_metrics(records: Records) -> dict[str, Row]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Averaged(Table):
+class Averaged(OfThesis):
     """The average of metrics, published and ours, above the real classifiers."""
 
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ NOT_A_CLASSIFIER = Text(
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullAgain(Table):
+class FullAgain(OfThesis):
     """Full fine-tuning once more, beside the better combination."""
 
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from lowrank_da.corpus import ID
 from lowrank_da.run import Run
 from paper import estimate
 from paper.arms import beyond_thesis, found
-from paper.table import MISSING, Body, Records, Runs, SettingFacts, Table
+from paper.table import MISSING, Body, OfThesis, Records, Runs, SettingFacts
 from paper.words import Text
 
 DIFFERENCE = Text("difference in macro-F1", "разность macro-F1")
@@ -74,7 +74,7 @@ def _spread(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparisons(Table):
+class Comparisons(OfThesis):
     """One row a pair of the thesis' arms."""
 
     pairs: tuple[tuple[str, str], ...] = ()

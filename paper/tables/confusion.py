@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from paper import estimate, rows, words
 from paper.published import published
-from paper.table import MISSING, Body, Records, Row, SettingFacts, Table
+from paper.table import MISSING, Body, OfThesis, Records, Row, SettingFacts
 from paper.words import Text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confusion(Table):
+class Confusion(OfThesis):
     """True classes in rows, predicted classes in columns."""
 
     published_as: str

@@ -9,7 +9,7 @@ from lowrank_da.metrics import class_weights
 from paper import words
 from paper.published import published
 from paper.rows import published_rows
-from paper.table import MISSING, Body, Records, SettingFacts, Table, thousands
+from paper.table import MISSING, Body, OfThesis, Records, SettingFacts, thousands
 from paper.words import Text
 
 Statistics = Mapping[str, Any]
@@ -17,7 +17,7 @@ Statistics = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusTable(Table):
+class CorpusTable(OfThesis):
     """One published column of the corpus beside the same of ours."""
 
     theirs: Callable[[], Sequence[Any]]

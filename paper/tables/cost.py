@@ -9,7 +9,7 @@ from lowrank_da.run import Run
 from paper import words
 from paper.published import published
 from paper.rows import mean_seconds
-from paper.table import MISSING, Body, Records, Row, SettingFacts, Table
+from paper.table import MISSING, Body, OfThesis, Records, Row, SettingFacts
 from paper.words import Text
 
 ARM = Text("arm", "модель")
@@ -39,7 +39,7 @@ def published_seconds(facts: SettingFacts) -> dict[str, Decimal]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost(Table):
+class Cost(OfThesis):
     """One row an arm, the binaries also together."""
 
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from lowrank_da.run import Run
 from paper import estimate, words
 from paper.arms import ALL_CLASSES, beyond_thesis, every_arm, found
 from paper.rows import mean_seconds
-from paper.table import MISSING, Body, Records, Row, Runs, SettingFacts, Table, thousands
+from paper.table import MISSING, Body, OfThesis, Records, Row, Runs, SettingFacts, thousands
 from paper.words import Text
 
 ARM = Text("arm", "модель")
@@ -159,7 +159,7 @@ FOUND = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary(Table):
+class Summary(OfThesis):
     """One row an arm of the thesis: classifiers of all classes first, binaries below."""
 
     columns: tuple[tuple[Text, Cell], ...] = THESIS

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from paper.table import Body, Math, Records, SettingFacts, Table
+from paper.table import Body, Math, OfThesis, Records, SettingFacts
 from paper.words import Text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Update(Table):
+class Update(OfThesis):
     """The three lines of the thesis; they hold for every W, A and B of fitting shapes."""
 
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:
