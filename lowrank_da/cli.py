@@ -159,6 +159,7 @@ def sweep(arguments: Arguments) -> None:
         return
     for line in report(here, study):
         print(line)
+    here.cut(study, machine)
     for run in here.evaluate(here.best(study), machine):
         print(f"seed {run.seed} on id: macro-F1 {run.result['splits']['id']['macro_f1']:.4f}")
     _tables(here.checkout, here.checkout.runs, here.name, here.setting_name, "en")

@@ -342,6 +342,33 @@ class Sweep:
         cells = [Cell(*names, self.experiment(trial), seed) for seed in self.seeds]
         return train.run(cells, self.checkout.runs, self.checkout.root, machine)
 
+    def cut(self, study: optuna.Study, machine: Machine) -> list[Run]:
+        """Of a sweep over `rank`: the widest trial cut to every rank, saved as records.
+
+        Nothing for another sweep. Raises `UserError` when the trial's weights are gone.
+        """
+        from lowrank_da import truncate
+
+        by_rank = {t.params["rank"]: t for t in self.finished(study) if set(t.params) == {"rank"}}
+        if len(by_rank) < 2:
+            return []
+        widest = by_rank[max(by_rank)]
+        experiment = self.experiment(widest)
+        names = (self.name, self.setting_name, widest.user_attrs["name"])
+        cells = [Cell(*names, experiment, seed, select_only=True) for seed in self.seeds]
+        runs, folder = (
+            train.run(cells, self.checkout.runs, self.checkout.root, machine),
+            self.checkout.runs,
+        )
+        made = [
+            r
+            for run in runs
+            for r in truncate.curve(run, experiment, folder, sorted(by_rank), machine)
+        ]
+        for run in made:
+            run.save(folder)
+        return made
+
     def keep(self, study: optuna.Study) -> tuple[list[Path], list[str]]:
         """Copy clean records to `experiments/results/`, as `Campaign.keep`."""
         keys = {t.user_attrs["name"]: t.user_attrs["key"] for t in self.finished(study)}

@@ -11,7 +11,7 @@ from lowrank_da.run import Run
 from paper import estimate
 from paper.figure import Figure
 from paper.table import Records, Runs, SettingFacts
-from paper.tables.sweep import EFFECTIVE, ON_SELECT, mean_rank, parameter, swept
+from paper.tables.sweep import CUT_TO, EFFECTIVE, ON_SELECT, cut, mean_rank, parameter, swept
 from paper.words import Text
 
 ALLOWED = Text("allowed", "допустимый")
@@ -48,6 +48,13 @@ class SweepCurve(Figure):
         for place, runs in zip(places, by_value.values(), strict=True):
             own = [float(metrics.macro_f1(run.confusion(SELECT))) for run in runs]
             left.plot([place] * len(own), own, "o", color="black", markerfacecolor="white")
+        cuts = [cut(records.runs, value) for value in by_value]
+        if all(cuts):
+            lost = [
+                estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()].value for runs in cuts
+            ]
+            left.plot(places, lost, "s--", color="0.4", markersize=4, label=CUT_TO.say(lang))
+            left.legend(frameon=False, fontsize=8)
         left.set_ylabel(ON_SELECT.say(lang))
         ranks = [[mean_rank(run) or np.nan for run in runs] for runs in by_value.values()]
         for place, own in zip(places, ranks, strict=True):

@@ -17,17 +17,22 @@ from paper.words import Text
 
 NAME = re.compile(rf"{TRIAL}(?P<parameter>[a-z_]+)_(?P<value>\d+)")
 """How the trials of a sweep over one whole number are named."""
-WINNER = "winner"
+WINNER, CUT = "winner", "cut"
 ON_SELECT = Text("macro-F1 on select", "macro-F1 на выборке для отбора")
 ADAPTER = Text("adapter parameters", "параметров адаптера")
 EFFECTIVE = Text("effective rank", "эффективный ранг")
+CUT_TO = Text("the widest cut to it", "самый широкий, урезанный до него")
+LEFT_OUT = Text("left out, squared", "отброшено, в квадрате")
 CHOSEN = Text("chosen", "выбран")
 BEST = Text("best on select", "лучший на выборке для отбора")
 NOTE = Text(
-    "Every value was judged on select alone. The effective rank is a mean over maps (see the table"
-    " of effective ranks).",
-    "Каждое значение оценено только на выборке для отбора. Эффективный ранг есть среднее по"
-    " матрицам (см. таблицу эффективных рангов).",
+    "Every value was judged on select alone. The effective rank, exp(H) of the singular values"
+    " divided by their sum, is a mean over maps. The widest update, cut to a rank without any more"
+    " training, leaves out the squares of the other singular values, summed over the maps (C10).",
+    "Каждое значение оценено только на выборке для отбора. Эффективный ранг, exp(H) сингулярных"
+    " чисел, делённых на их сумму, есть среднее по матрицам. Самое широкое обновление, урезанное до"
+    " ранга без дообучения, отбрасывает квадраты остальных сингулярных чисел, в сумме по матрицам"
+    " (C10).",
 )
 ON_ID = Text(
     "The chosen one, trained anew and judged once on id: macro-F1 {f1}.",
@@ -37,13 +42,20 @@ ON_ID = Text(
 
 def swept(runs: Runs) -> dict[int, Sequence[Run]]:
     """The trials by the parameter's value, rising."""
-    found = {int(m["value"]): runs[n] for n in runs if (m := NAME.fullmatch(n)) and runs[n]}
+    matches = ((NAME.fullmatch(name), name) for name in runs if runs[name])
+    found = {int(m["value"]): runs[n] for m, n in matches if m and m["parameter"] != CUT}
     return dict(sorted(found.items()))
+
+
+def cut(runs: Runs, value: int) -> Sequence[Run]:
+    """The widest update cut to that rank, or nothing."""
+    return runs.get(f"{TRIAL}{CUT}_{value}", ())
 
 
 def parameter(runs: Runs) -> str:
     """The name of what was swept."""
-    return next(m["parameter"] for name in runs if (m := NAME.fullmatch(name)))
+    names = [m["parameter"] for name in runs if (m := NAME.fullmatch(name))]
+    return next(name for name in names if name != CUT)
 
 
 def mean_rank(run: Run) -> float | None:
@@ -76,7 +88,7 @@ class Swept(Table):
         """The value with the best mean macro-F1 is marked."""
         lang, by_value = records.lang, swept(records.runs)
         name = parameter(records.runs) if by_value else MISSING
-        columns = (ON_SELECT, ADAPTER, words.SECONDS, EFFECTIVE, CHOSEN)
+        columns = (ON_SELECT, ADAPTER, words.SECONDS, EFFECTIVE, CUT_TO, LEFT_OUT, CHOSEN)
         header = (name, *(column.say(lang) for column in columns))
         f1 = {
             value: estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
@@ -84,7 +96,11 @@ class Swept(Table):
         }
         best = max(f1, key=lambda value: f1[value].value, default=None)
         rows = tuple(
-            _row(value, runs, f1[value], BEST.say(lang) if value == best else "")
+            (
+                *_row(value, runs, f1[value]),
+                *_cut_cells(cut(records.runs, value)),
+                BEST.say(lang) if value == best else "",
+            )
             for value, runs in by_value.items()
         )
         notes = [NOTE.say(lang)]
@@ -94,7 +110,15 @@ class Swept(Table):
         return Body(header, (rows,), tuple(notes))
 
 
-def _row(value: int, runs: Sequence[Run], f1: estimate.Estimate, mark: str) -> Row:
+def _cut_cells(runs: Sequence[Run]) -> Row:
+    """Macro-F1 of the widest update cut to a rank, and what that leaves out."""
+    if not runs:
+        return ("", "")
+    f1 = estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
+    return f1.show(), f"{np.mean([run.result['left_out'] for run in runs]):.3g}"
+
+
+def _row(value: int, runs: Sequence[Run], f1: estimate.Estimate) -> Row:
     seconds, ranks = mean_seconds(runs), [mean_rank(run) for run in runs]
     known = [rank for rank in ranks if rank is not None]
     return (
@@ -103,7 +127,6 @@ def _row(value: int, runs: Sequence[Run], f1: estimate.Estimate, mark: str) -> R
         thousands(runs[0].result["parameters"]["adapter"]),
         MISSING if seconds is None else f"{seconds:.1f}",
         f"{np.mean(known):.2f}" if known else "",
-        mark,
     )
 
 

@@ -179,7 +179,9 @@ def test_a_sweep_is_read_from_its_trials() -> None:
     assert [row[0] for row in rows_] == ["1", "2", "8"]
     assert [row[4] for row in rows_] == ["1.00", "2.00", "8.00"]
     best = max((1, 2, 8), key=lambda rank: float(rows_[(1, 2, 8).index(rank)][1].split()[0]))
-    assert [row[5] for row in rows_] == [("best on select" if r == best else "") for r in (1, 2, 8)]
+    assert [row[-1] for row in rows_] == [
+        ("best on select" if r == best else "") for r in (1, 2, 8)
+    ]
     chosen = tried | {"winner": [record("winner", seed) for seed in (0, 1)]}
     on_id = estimate.of_confusion(chosen["winner"], metrics.macro_f1)[()].show()
     assert on_id in table.build(chosen, FACTS, "en").notes[-1]
