@@ -6,11 +6,10 @@ update really use: what is its effective rank?
 
 Command: `lowrank-da reproduce lora_anatomy --setting outfox_400`.
 
-Cost: 60 trials and 24 trainings a seed; about two hours on two cores (estimated).
+Cost: 120 trials and 24 trainings a seed; about three hours on two cores (estimated).
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal
 
 from lowrank_da.backbone import ATTENTION, FFN, Map
@@ -32,30 +31,26 @@ TRIAL_TEXTS = 50
 """Training texts a class in a trial, at most."""
 
 
-def places(setting: Setting) -> dict[str, LoRA]:
-    """By targets and layers, from peft's own start; a layer count that occurs twice counts once."""
+def methods(setting: Setting) -> dict[str, LoRA]:
+    """By targets, layers and start; a layer count that occurs twice counts once."""
     layers = setting.backbone.layers
     ranges = {"all": layers, "half": layers // 2, "two": min(2, layers)}
     counted = {count: word for word, count in reversed(ranges.items())}
     return {
-        f"{targets}_{word}": LoRA(targets=maps, top_layers=None if count == layers else count)
+        f"{targets}_{word}_{start}": LoRA(
+            targets=maps, top_layers=None if count == layers else count, start=start
+        )
         for targets, maps in TARGETS.items()
         for count, word in sorted(counted.items(), reverse=True)
+        for start in STARTS
     }
 
 
 def trials(setting: Setting) -> dict[str, tuple[Experiment, ...]]:
-    """Every place over LoRA's rates; both starts train with the rate of the first."""
-    return rate_trials(setting, places(setting), TRIAL_TEXTS)
+    """Every arm over LoRA's rates: another place, or size of A, may ask for another one."""
+    return rate_trials(setting, methods(setting), TRIAL_TEXTS)
 
 
 def arms(setting: Setting, rate: Mapping[str, float]) -> dict[str, Arm]:
-    """Every place from every start."""
-    started = {
-        start: {p: replace(m, start=start) for p, m in places(setting).items()} for start in STARTS
-    }
-    return {
-        f"{place}_{start}": arm
-        for start, methods in started.items()
-        for place, arm in at_rates(setting, methods, rate).items()
-    }
+    """The same with their rates."""
+    return {**at_rates(setting, methods(setting), rate)}

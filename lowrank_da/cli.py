@@ -159,6 +159,9 @@ def sweep(arguments: Arguments) -> None:
         return
     for line in report(here, study):
         print(line)
+    if remaining := here.remaining(study):
+        print(f"{remaining} trials remain; the winner is judged when all are done.")
+        return
     here.cut(study, machine)
     for run in here.evaluate(here.best(study), machine):
         print(f"seed {run.seed} on id: macro-F1 {run.result['splits']['id']['macro_f1']:.4f}")
@@ -171,7 +174,7 @@ def keep(arguments: Arguments) -> None:
     if hasattr(here.study(arguments.study), "propose"):
         from lowrank_da.sweep import Sweep
 
-        one = Sweep(here, arguments.study, arguments.setting)
+        one = Sweep(here, arguments.study, arguments.setting, arguments.storage)
         copied, left = one.keep(one.open())
     else:
         copied, left = campaign(arguments).keep()
@@ -278,7 +281,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--quiet", action="store_true", help="no report, no winner: one worker")
     _machine(command)
 
-    _study(add("keep", keep))
+    command = add("keep", keep)
+    _study(command)
+    command.add_argument("--storage", help="of a sweep: where its trials lie")
     _study(add("status", status))
 
     command = add("tables", tables)

@@ -5,9 +5,9 @@ and work on the last two axes, so a bootstrap is one call on a stack of resample
 
 Intervals and tests resample *texts*, and where a number is a mean over several seeds, seeds too,
 each by itself (a hierarchical bootstrap): they say how far the number would move on other texts
-and under other seeds. A metric of the confusion matrix depends on a text only
-through its pattern (true class, predicted classes), so drawing texts with replacement is exactly
-a multinomial draw over the distinct patterns, which is what is drawn here.
+and under other seeds, as far as a few seeds can tell. A metric of the confusion matrix depends on
+a text only through its pattern (true class, predicted classes), so drawing texts with replacement
+is exactly a multinomial draw over the distinct patterns, which is what is drawn here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -163,6 +163,25 @@ def interval(
     return _percentiles(np.array(values), level)
 
 
+def interval_over_seeds(
+    statistic: Callable[..., float],
+    shared: NDArray[Any],
+    by_seed: NDArray[Any],
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval over texts and seeds of the mean of a statistic over S seeds.
+
+    `statistic(shared, own)` takes columns (n,) of all seeds and of one; `by_seed` is (S, n).
+    """
+    rng = np.random.default_rng(seed)
+    n = len(shared)
+    draws = (rng.integers(n, size=n) for _ in range(resamples))
+    values = [[statistic(shared[index], own[index]) for own in by_seed] for index in draws]
+    return _percentiles(mean_of_drawn_seeds(np.array(values), seed), level)
+
+
 def bootstrap_confusions(
     true: Classes, predicted: Classes, classes: int, resamples: int = RESAMPLES, seed: int = 0
 ) -> Counts:
@@ -202,12 +221,18 @@ def mean_of_drawn_seeds(
 ) -> NDArray[np.float64]:
     """(resamples, S, ...) -> (resamples, ...): in each, the mean of S seeds drawn again.
 
-    `stream` tells the draws of several classifiers apart.
+    Few seeds drawn again vary less than seeds do, (S - 1) / S as much: what a draw moves the mean
+    by is stretched by the root of S / (S - 1), so that its variance is the unbiased one. Tails stay
+    those of the few seeds, lighter than they may be. `stream` tells the draws of several
+    classifiers apart.
     """
     seeds = values.shape[1]
+    if seeds == 1:
+        return values[:, 0]
     chance = np.random.default_rng([seed, stream])
     drawn = chance.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(values))
-    mean: NDArray[np.float64] = np.einsum("rs,rs...->r...", drawn, values) / seeds
+    moved = (drawn - 1) * np.sqrt(seeds / (seeds - 1)) + 1
+    mean: NDArray[np.float64] = np.einsum("rs,rs...->r...", moved, values) / seeds
     return mean
 
 
@@ -262,7 +287,7 @@ def paired_bootstrap(
     have different numbers of seeds. With R resamples the
     p-value is min(1, 2 min(#{d <= 0} + 1, #{d >= 0} + 1) / (R + 1)), the achieved significance
     level of the percentile interval (Davison & Hinkley 1997, section 4.2): never below
-    2 / (R + 1), and 1 for equal predictions.
+    2 / (R + 1), and 1 for equal predictions of one seed each.
     """
     a, b = np.atleast_2d(predicted_a), np.atleast_2d(predicted_b)
     both = np.vstack([a, b])

@@ -13,11 +13,12 @@ A sweep is a file of `experiments/` with
 
 The trials lie in an Optuna storage, which several workers, hosts and a script of one's own share:
 
-    study = optuna.load_study(study_name=sweep.study_name, storage=sweep.url())
+    study = optuna.load_study(study_name="rank_sweep/embedded", storage=storage(url))
     study.optimize(objective("rank_sweep", "embedded"), n_trials=3)
 
-A worker that is killed loses one trial, which another one does again. The texts of *id* and of
-other domains cannot be read by a trial: they raise.
+A worker that is killed loses one trial, which another one does again; a trial that broke off with
+an error is done again by the next call. The texts of *id* and of other domains cannot be read by a
+trial: they raise. Hosts that share a storage share `runs/` too: the records lie there.
 """
 
 import itertools
@@ -34,14 +35,13 @@ from typing import Any, Literal, Protocol
 
 import optuna
 import torch
-from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lowrank_da import train
 from lowrank_da.campaign import keep_records
 from lowrank_da.corpus import SELECT
-from lowrank_da.errors import UserError
+from lowrank_da.errors import UserError, unknown
 from lowrank_da.experiment import Experiment, Setting
 from lowrank_da.run import TRIAL, Run
 from lowrank_da.study import Checkout
@@ -51,11 +51,13 @@ HEARTBEAT, GRACE = 20, 60
 """Seconds between signs of life of a running trial, and after how many without it is given up."""
 RETRIES = 3
 """How often a trial is done again whose worker was lost."""
-LOCK_SECONDS = 120
+LOCK_SECONDS = 40
 """How long a worker waits for another one that writes into the same SQLite file."""
+SEED_STEP = 7919
+"""By how much a sampler's seed moves with each trial that is there: it never starts anew."""
 
-QUEUED = "queued"
-"""The mark of a grid's trials."""
+QUEUED, SURPLUS = "queued", "surplus"
+"""Attributes: what a grid's trial was queued with; that a trial is another one's double."""
 Value = int | float | str
 
 
@@ -72,8 +74,8 @@ def _mean(numbers: Sequence[float]) -> float:
 
 
 def _seconds(run: Run) -> float:
-    parts = ("train_seconds", "trunk_seconds", "head_seconds")
-    return float(sum(run.measured.get(part, 0.0) for part in parts))
+    """Without the frozen layers' pass, which the first trial pays for those that come later."""
+    return float(run.measured["train_seconds"] + run.measured.get("head_seconds", 0.0))
 
 
 OBJECTIVES = {
@@ -88,7 +90,7 @@ OBJECTIVES = {
         "minimize", lambda runs: max(float(run.measured["peak_memory_bytes"]) for run in runs)
     ),
 }
-"""Macro-F1 is that on *select*; seconds are of one seed's training."""
+"""Macro-F1 is that on *select*; seconds are of one seed's training above the frozen layers."""
 
 
 class Definition(Protocol):
@@ -107,22 +109,30 @@ class Sweep:
     def __init__(self, checkout: Checkout, name: str, setting: str, url: str | None = None) -> None:
         """`url`: the storage, such as `postgresql://host/base`; by default SQLite in `runs/`.
 
-        Raises `UserError` for an unknown sweep or setting, and one without seeds.
+        Raises `UserError` for an unknown sweep or setting, one without seeds, and for a file that
+        lacks a part or names an unknown objective.
         """
         self.checkout, self.name, self.setting_name = checkout, name, setting
         self.definition: Any = checkout.study(name)
         if not hasattr(self.definition, "propose"):
             raise UserError(f"{name} is a study, not a sweep; run `lowrank-da reproduce {name}`")
         self.setting = checkout.setting(setting, name)
-        if setting not in self.definition.SEEDS:
+        if setting not in getattr(self.definition, "SEEDS", {}):
             raise UserError(
                 f"sweep {name} names no seeds for setting {setting};"
                 f" add it to SEEDS in experiments/{name}.py"
             )
+        if not hasattr(self.definition, "grid"):
+            for part in ("sampler", "TRIALS"):
+                if not hasattr(self.definition, part):
+                    raise UserError(f"experiments/{name}.py has neither a grid nor {part}")
         self.seeds: tuple[int, ...] = tuple(self.definition.SEEDS[setting])
         self.objectives: tuple[str, ...] = getattr(self.definition, "OBJECTIVES", ("macro_f1",))
         self.limits: Mapping[str, float] = getattr(self.definition, "LIMITS", {})
-        self._url = url
+        for one in (*self.objectives, *self.limits):
+            if one not in OBJECTIVES:
+                raise unknown(f"objective in experiments/{name}.py", one, OBJECTIVES)
+        self._url = _absolute(url) if url else None
 
     @property
     def study_name(self) -> str:
@@ -143,33 +153,48 @@ class Sweep:
         return None if own is None else dict(own(self.setting))
 
     def open(self, seed: int = 0) -> optuna.Study:
-        """The Optuna study, made when it is not there, a grid's trials queued.
+        """The Optuna study, made when it is not there.
 
-        Raises `UserError` when the storage cannot be opened, or holds trials on other texts.
+        Raises `UserError` when the storage cannot be opened, and when it holds trials on other
+        texts, for other objectives, or of other experiments than the file now proposes.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # Signs of life are called experimental; there is nothing that users could do about it.
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        grid = self.grid()
-        sampler: BaseSampler
-        if grid is None:
-            sampler = self.definition.sampler(seed)
-        else:
-            sampler = optuna.samplers.RandomSampler(seed)  # asked for nothing: all is queued
+        directions = [OBJECTIVES[name].direction for name in self.objectives]
         study = optuna.create_study(
             study_name=self.study_name,
-            storage=_storage(self.url()),
-            directions=[OBJECTIVES[name].direction for name in self.objectives],
-            sampler=sampler,
+            storage=storage(self.url()),
+            directions=directions,
             pruner=optuna.pruners.MedianPruner() if self.prunes else optuna.pruners.NopPruner(),
             load_if_exists=True,
         )
+        if self.grid() is None:
+            study.sampler = self.definition.sampler(seed + SEED_STEP * len(study.trials))
         self._refuse_other_texts(study)
-        if grid is not None:
-            for values in itertools.product(*grid.values()):
-                asked = dict(zip(grid, values, strict=True))
-                study.enqueue_trial(asked, {QUEUED: True}, skip_if_exists=True)
+        if [direction.name.lower() for direction in study.directions] != directions:
+            raise UserError(f"{self._place()} is for other objectives; {APART}")
+        for trial in self.finished(study):
+            self.experiment(trial)
         return study
+
+    def queue(self, study: optuna.Study) -> None:
+        """Queue what of a grid is neither queued, nor being done, nor done.
+
+        Two that queue at once may queue a trial twice; the second is then seen to be surplus.
+        """
+        grid = self.grid()
+        if grid is None:
+            return
+        alive = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
+        there = [t.user_attrs.get(QUEUED) for t in study.get_trials(states=alive)]
+        for values in itertools.product(*grid.values()):
+            asked = dict(zip(grid, values, strict=True))
+            if asked not in there:
+                study.enqueue_trial(asked, {QUEUED: asked})
+
+    def _place(self) -> str:
+        return f"{self.study_name} in {_shown_url(self.url())}"
 
     @property
     def prunes(self) -> bool:
@@ -183,8 +208,8 @@ class Sweep:
             study.set_user_attr("fingerprint", own)
         elif known != own:
             raise UserError(
-                f"the trials of {self.study_name} in {self.url()} are on other texts (the corpus'"
-                " sources have other versions); give a --storage of its own"
+                f"the trials of {self._place()} are on other texts (the corpus' sources have other"
+                f" versions); {APART}"
             )
 
     def objective(self, machine: Machine) -> Callable[[Trial], tuple[float, ...]]:
@@ -196,10 +221,15 @@ class Sweep:
 
         def objective(trial: Trial) -> tuple[float, ...]:
             if self.grid() is not None and QUEUED not in trial.user_attrs:
-                raise _SurplusError("another worker has taken the grid's last trial")
+                trial.study.stop()
+                raise _surplus(trial, "nothing of the grid is left to be done")
             experiment = self.definition.propose(trial, self.setting)
+            if self._begun_before(trial, experiment):
+                raise _surplus(trial, "another worker is at it, or has done it")
             trial.set_user_attr("key", experiment.key)
             trial.set_user_attr("name", self.trial_name(trial.params, experiment))
+            frozen = experiment.method.frozen_layers(self.setting.backbone)
+            trial.set_user_attr("frozen_layers", frozen)
             runs = self._train(trial, experiment, machine)
             values = {name: of.of(runs) for name, of in OBJECTIVES.items()}
             for name, value in values.items():
@@ -212,6 +242,18 @@ class Sweep:
             return tuple(values[name] for name in self.objectives)
 
         return objective
+
+    def _begun_before(self, trial: Trial, experiment: Experiment) -> bool:
+        """Whether a trial with a lower number trains the same; of a grid, or has trained it."""
+        states = {TrialState.RUNNING} | (
+            {TrialState.COMPLETE} if self.grid() is not None else set()
+        )
+        return any(
+            other.state in states
+            and other.number < trial.number
+            and other.user_attrs.get("key") == experiment.key
+            for other in trial.study.get_trials(deepcopy=False)
+        )
 
     def _train(self, trial: Trial, experiment: Experiment, machine: Machine) -> list[Run]:
         name = self.trial_name(trial.params, experiment)
@@ -256,11 +298,24 @@ class Sweep:
         if timeout is not None and timeout <= 0:
             raise UserError(f"--timeout {timeout:g}: a positive number of seconds is needed")
         study = self.open(seed)
+        self.queue(study)
         if workers > 1:
-            self._spawn(machine, workers, trials, timeout)
+            self._spawn(machine, workers, trials, timeout, seed)
         else:
             self.work(study, machine, trials, timeout)
         return study
+
+    def remaining(self, study: optuna.Study) -> int:
+        """How many trials of the whole sweep are not done yet."""
+        grid = self.grid()
+        if grid is None:
+            counts = _counts(study)
+            done = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED]
+            return max(0, int(self.definition.TRIALS) - done)
+        complete = study.get_trials(states=(TrialState.COMPLETE,))
+        done_of = [trial.user_attrs.get(QUEUED) for trial in complete]
+        every = [dict(zip(grid, v, strict=True)) for v in itertools.product(*grid.values())]
+        return sum(asked not in done_of for asked in every)
 
     def work(
         self, study: optuna.Study, machine: Machine, trials: int | None, timeout: float | None
@@ -272,7 +327,7 @@ class Sweep:
         end = float("inf") if timeout is None else time.monotonic() + timeout
         if trials is None and self.grid() is None:
             trials = int(self.definition.TRIALS)
-        objective = self.objective(machine)
+        objective, said = self.objective(machine), False
         while time.monotonic() < end:
             fail_stale_trials(study)
             counts = _counts(study)
@@ -282,16 +337,22 @@ class Sweep:
             if trials is not None:
                 wanted = min(wanted, max(0, trials - done - running))
             if wanted:
-                study.optimize(objective, n_trials=1, catch=(_SurplusError,))
+                study.optimize(objective, n_trials=1)
             elif running and (trials is None or done < trials):
+                if not said:
+                    print("waiting for trials that other workers have begun", file=sys.stderr)
+                    said = True
                 time.sleep(min(HEARTBEAT / 4, max(0.0, end - time.monotonic())))
             else:
                 break
 
     def _spawn(
-        self, machine: Machine, workers: int, trials: int | None, timeout: float | None
+        self, machine: Machine, workers: int, trials: int | None, timeout: float | None, seed: int
     ) -> None:
-        """Workers as processes of their own, waited for; `UserError` when one has failed."""
+        """Workers as processes of their own, waited for.
+
+        Raises `UserError` when one has failed, or all were killed.
+        """
         command = [sys.executable, "-m", "lowrank_da.cli", "sweep", self.name]
         command += ["--setting", self.setting_name, "--storage", self.url()]
         command += ["--device", machine.device.type, "--quiet"]
@@ -301,11 +362,11 @@ class Sweep:
         threads = max(1, torch.get_num_threads() // workers)
         own = os.environ | {"OMP_NUM_THREADS": str(threads)}
         started = [
-            subprocess.Popen([*command, "--seed", str(worker)], env=own, cwd=self.checkout.root)
-            for worker in range(workers)
+            subprocess.Popen([*command, "--seed", str(own_seed)], env=own, cwd=self.checkout.root)
+            for own_seed in range(seed * workers, (seed + 1) * workers)
         ]
         codes = [process.wait() for process in started]
-        if any(codes) and not all(code < 0 for code in codes if code):
+        if any(code > 0 for code in codes) or all(code < 0 for code in codes):
             raise UserError(f"{sum(map(bool, codes))} of {workers} workers failed; see above")
 
     def finished(self, study: optuna.Study) -> list[FrozenTrial]:
@@ -326,13 +387,18 @@ class Sweep:
         raise UserError(f"no trial of {self.study_name} is finished{within}; run it again")
 
     def experiment(self, trial: FrozenTrial) -> Experiment:
-        """What a finished trial proposed."""
+        """What a finished trial proposed; `UserError` where the file now proposes another one."""
         fixed: Any = optuna.trial.FixedTrial(trial.params)
-        proposed: Experiment = self.definition.propose(fixed, self.setting)
+        try:
+            proposed: Experiment = self.definition.propose(fixed, self.setting)
+        except ValueError as error:
+            raise UserError(
+                f"experiments/{self.name}.py no longer takes {trial.params} ({error}); {APART}"
+            ) from error
         if proposed.key != trial.user_attrs["key"]:
             raise UserError(
                 f"experiments/{self.name}.py proposes another experiment for {trial.params} than"
-                f" when the trial ran; give a --storage of its own"
+                f" when the trial ran; {APART}"
             )
         return proposed
 
@@ -363,7 +429,9 @@ class Sweep:
         made = [
             r
             for run in runs
-            for r in truncate.curve(run, experiment, folder, sorted(by_rank), machine)
+            for r in truncate.curve(
+                run, experiment, folder, self.checkout.root, sorted(by_rank), machine
+            )
         ]
         for run in made:
             run.save(folder)
@@ -378,19 +446,37 @@ class Sweep:
 
 WINNER = "winner"
 """The name of the records of the experiment that a sweep has chosen."""
+APART = "give a --storage of its own, or delete the old one"
 
 
-class _SurplusError(Exception):
-    """A grid's trial that nobody asked for."""
+def _surplus(trial: Trial, why: str) -> optuna.TrialPruned:
+    """To be raised: the trial is marked, and counted nowhere."""
+    trial.set_user_attr(SURPLUS, True)
+    return optuna.TrialPruned(why)
+
+
+def _absolute(url: str) -> str:
+    """A SQLite file's path from the root, for workers start in another folder."""
+    start = "sqlite:///"
+    return start + str(Path(url.removeprefix(start)).absolute()) if url.startswith(start) else url
+
+
+def _shown_url(url: str) -> str:
+    """Without its password."""
+    return re.sub(r"(://[^:/@]+):[^@]+@", r"\1:***@", url)
 
 
 def _counts(study: optuna.Study) -> dict[TrialState, int]:
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    trials = study.get_trials(deepcopy=False)
+    states = [trial.state for trial in trials if SURPLUS not in trial.user_attrs]
     return {state: states.count(state) for state in TrialState}
 
 
-def _storage(url: str) -> RDBStorage:
-    """The storage behind a URL, whose running trials give signs of life."""
+def storage(url: str) -> RDBStorage:
+    """The storage behind a URL, whose running trials give signs of life.
+
+    Raises `UserError` when it cannot be opened.
+    """
     import sqlalchemy.exc
 
     waiting = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
@@ -403,8 +489,9 @@ def _storage(url: str) -> RDBStorage:
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
         )
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
-        cause = str(error).strip().splitlines()[0][:200]
-        raise UserError(f"--storage {url} cannot be opened ({cause})") from error
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        shown = _shown_url(url)
+        raise UserError(f"--storage {shown} cannot be opened ({_shown_url(cause)})") from error
 
 
 def objective(
@@ -465,14 +552,16 @@ def _shown(value: Any) -> str:
 
 
 def _cost(sweep: Sweep, study: optuna.Study) -> str:
-    """What the trials took, against each of them alone."""
-    every = study.get_trials(deepcopy=False)
-    done = [trial for trial in every if "seconds" in trial.user_attrs]
-    took = sum(t.user_attrs["seconds"] * len(t.user_attrs["macro_f1_by_seed"]) for t in done)
-    trunks = [t.user_attrs["trunk_seconds"] for t in done]
-    alone = took - sum(trunks) + max(trunks, default=0.0) * len(done)
-    pruned = sum(trial.state is TrialState.PRUNED for trial in every)
+    """What the finished trials took, against each of them alone."""
+    done = [trial.user_attrs for trial in sweep.finished(study)]
+    above = sum(told["seconds"] * len(told["macro_f1_by_seed"]) for told in done)
+    trunk: dict[int, float] = {}
+    for told in done:
+        layers = told["frozen_layers"]
+        trunk[layers] = max(trunk.get(layers, 0.0), told["trunk_seconds"])
+    took = above + sum(told["trunk_seconds"] for told in done)
+    alone = above + sum(trunk[told["frozen_layers"]] for told in done)
     return (
         f"{len(done)} trials trained for {took:.0f} s; each alone, its frozen layers computed"
-        f" anew: {alone:.0f} s. {pruned} were cut short."
+        f" anew: {alone:.0f} s. {_counts(study)[TrialState.PRUNED]} were cut short."
     )

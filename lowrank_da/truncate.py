@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lowrank_da import train
+from lowrank_da import provenance, train
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpus import SELECT
 from lowrank_da.errors import UserError
@@ -63,26 +63,33 @@ def log_loss(predictions: Predictions, probabilities: NDArray[np.float64]) -> fl
 
 
 def curve(
-    run: Run, experiment: Experiment, folder: Path, ranks: Sequence[int], machine: Machine
+    run: Run,
+    experiment: Experiment,
+    folder: Path,
+    root: Path,
+    ranks: Sequence[int],
+    machine: Machine,
 ) -> list[Run]:
     """The trained run cut to each rank, as records on *select*: `grid/cut_<rank>`.
 
-    Their results also hold `left_out` and `log_loss`. Raises `UserError` when the weights are gone,
-    and for a classifier of some of the classes only.
+    Their results also hold `left_out` and `log_loss`; they name the commit of `root`, now. Raises
+    `UserError` when the weights are gone, and for a classifier of some of the classes only.
     """
     weights = run.path(folder).with_suffix(".safetensors")
     if not weights.is_file():
         raise UserError(f"{weights} is missing; delete {run.path(folder)} and train it again")
     if run.labels != run.corpus_labels:
         raise UserError(f"{run.name} tells {', '.join(run.labels)} apart alone; cut one of all")
-    return [_cut_run(run, experiment, weights, rank, machine) for rank in ranks]
+    return [_cut_run(run, experiment, weights, root, rank, machine) for rank in ranks]
 
 
-def _cut_run(run: Run, experiment: Experiment, weights: Path, rank: int, machine: Machine) -> Run:
+def _cut_run(
+    run: Run, experiment: Experiment, weights: Path, root: Path, rank: int, machine: Machine
+) -> Run:
     model = trained(experiment, run.seed, weights)
     layers = [m for m in model.encoder.modules() if isinstance(m, LoRALinear)]
     left_out = sum(cut(layer, rank) for layer in layers)
-    probabilities = judged(model, experiment, machine)
+    probabilities, now = judged(model, experiment, machine), provenance.commit(root)
     texts = train.prepare(experiment.setting, for_trial=True).splits
     said = Predictions.of(texts[SELECT], texts.labels, probabilities)
     result = {
@@ -99,6 +106,11 @@ def _cut_run(run: Run, experiment: Experiment, weights: Path, rank: int, machine
         experiment={"is": "cut", "of": run.experiment, "rank": rank},
         result=result,
         measured={},
-        made_by=run.made_by | {"made_from": [{"name": run.name, "key": run.key, "seed": run.seed}]},
+        made_by=run.made_by
+        | now
+        | {
+            "dirty": run.made_by["dirty"] or now["dirty"],
+            "made_from": [{"name": run.name, "key": run.key, "seed": run.seed}],
+        },
         predictions={SELECT: said},
     )

@@ -183,15 +183,10 @@ def of_ranking(
         raise ValueError(f"{runs[0].name} tells no human texts from others")
     machine = a.true != a.human
 
-    chance = np.random.default_rng(0)
-
-    def mean(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-        """Over as many seeds, drawn again."""
-        drawn = chance.integers(len(runs), size=len(runs))
-        return float(np.mean([statistic(positive, scores[:, s]) for s in drawn]))
-
     value, spread = metrics.mean_and_spread([statistic(machine, s) for s in a.machine_score])
-    ends = metrics.interval(mean, machine, a.machine_score.T, resamples=RANKING_RESAMPLES)
+    ends = metrics.interval_over_seeds(
+        statistic, machine, a.machine_score, resamples=RANKING_RESAMPLES
+    )
     return Estimate(value, ends.low, ends.high, spread)
 
 

@@ -1,6 +1,7 @@
 """Sweeps on the toy corpus: nothing lost, nothing doubled, nothing seen that is not to be seen."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -246,7 +247,9 @@ def test_a_lost_trial_is_done_again(checkout: Checkout, monkeypatch: pytest.Monk
     monkeypatch.setattr(sweeps, "HEARTBEAT", 1)
     monkeypatch.setattr(sweeps, "GRACE", 1)
     one = sweep(checkout)
-    number = lost(one.open(), monkeypatch)
+    opened = one.open()
+    one.queue(opened)
+    number = lost(opened, monkeypatch)
     study = one.run(MACHINE)
     assert states(study).count(TrialState.COMPLETE) == 4
     assert study.trials[number].state is TrialState.FAIL
@@ -255,11 +258,46 @@ def test_a_lost_trial_is_done_again(checkout: Checkout, monkeypatch: pytest.Monk
 
 
 def test_a_trial_that_nobody_asked_for_is_not_done(checkout: Checkout) -> None:
+    """A script that goes on without end stops when the grid is done."""
     one = sweep(checkout)
     study = one.run(MACHINE)
-    study.optimize(one.objective(MACHINE), n_trials=1, catch=(sweeps._SurplusError,))
-    assert states(study) == [TrialState.COMPLETE] * 4 + [TrialState.FAIL]
+    study.optimize(one.objective(MACHINE))
+    assert states(study) == [TrialState.COMPLETE] * 4 + [TrialState.PRUNED]
     assert len(one.finished(study)) == 4
+    assert one.remaining(study) == 0
+    assert "0 were cut short" in " ".join(report(one, study))
+
+
+def test_a_grid_queued_twice_is_done_once(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = sweep(checkout)
+    study = one.open()
+    one.queue(study)
+    for trial in study.get_trials():
+        study.enqueue_trial(trial.user_attrs["queued"], trial.user_attrs)
+    assert len(one.run(MACHINE).trials) == 8
+    assert states(study) == [TrialState.COMPLETE] * 4 + [TrialState.PRUNED] * 4
+    assert len(one.finished(study)) == 4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, UserError, ZeroDivisionError])
+def test_a_trial_that_broke_off_is_done_by_the_next_call(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    one, real = sweep(checkout), train.run
+
+    def fails(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(train, "run", real)
+        raise error("no more")
+
+    monkeypatch.setattr(train, "run", fails)
+    with pytest.raises(error):
+        one.run(MACHINE)
+    assert one.remaining(one.open()) == 4
+    study = one.run(MACHINE)
+    assert states(study).count(TrialState.COMPLETE) == 4
+    assert one.remaining(study) == 0
 
 
 def test_workers_are_started_with_their_part(
@@ -277,9 +315,9 @@ def test_workers_are_started_with_their_part(
 
     monkeypatch.setattr(sweeps.subprocess, "Popen", Process)
     monkeypatch.setattr(sweeps.torch, "get_num_threads", lambda: 6)
-    sweep(checkout).run(MACHINE, workers=3, timeout=9)
+    sweep(checkout).run(MACHINE, workers=3, timeout=9, seed=2)
     assert [threads for _, threads in started] == ["2"] * 3
-    assert [command[-1] for command, _ in started] == ["0", "1", "2"]
+    assert [command[-1] for command, _ in started] == ["6", "7", "8"]
     assert all("--quiet" in command and "ranks" in command for command, _ in started)
 
 
@@ -288,8 +326,8 @@ def test_workers_are_started_with_their_part(
 
 def test_a_script_works_on_the_same_study(checkout: Checkout) -> None:
     one = sweep(checkout)
-    one.open()
-    study = optuna.load_study(study_name=one.study_name, storage=one.url())
+    one.queue(one.open())
+    study = optuna.load_study(study_name=one.study_name, storage=sweeps.storage(one.url()))
     study.optimize(sweeps.objective("ranks", "room", MACHINE), n_trials=2)
     assert states(one.run(MACHINE)) == [TrialState.COMPLETE] * 4
 
@@ -327,12 +365,61 @@ def test_trials_on_other_texts_are_refused(checkout: Checkout) -> None:
         sweep(checkout).open()
 
 
-def test_another_proposal_under_the_same_parameters_is_refused(checkout: Checkout) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("learning_rate=0.02", "learning_rate=0.03", "proposes another experiment for {"),
+        ("(4.0, 8.0)", "(8.0, 16.0)", "no longer takes {"),
+        ("THEORY = ()", "THEORY = ()\nOBJECTIVES = ('seconds',)", "is for other objectives"),
+    ],
+)
+def test_another_definition_is_refused(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
+) -> None:
     one = sweep(checkout)
-    trial = one.best(one.run(MACHINE, trials=1))
-    trial.user_attrs["key"] = "0" * 16
-    with pytest.raises(UserError, match="proposes another experiment"):
-        one.experiment(trial)
+    one.run(MACHINE, trials=1)
+    text = GRID.replace(old, new)
+    assert text != GRID
+    changed = ModuleType("changed")
+    exec(text, changed.__dict__)
+    monkeypatch.setattr(checkout, "study", lambda name: changed)
+    with pytest.raises(UserError) as caught:
+        sweep(checkout).open()
+    assert said in str(caught.value)
+    assert "give a --storage of its own" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("TRIALS = 3", "", "neither a grid nor TRIALS"),
+        ("def sampler", "def sampel", "neither a grid nor sampler"),
+        ('("macro_f1",)', '("macro_f",)', "did you mean 'macro_f1'"),
+        ('"adapter_parameters": 900', '"adapter": 900', "unknown objective in experiments/search"),
+    ],
+)
+def test_a_file_that_lacks_something_is_refused(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
+) -> None:
+    changed = ModuleType("changed")
+    exec(SEARCH.replace(old, new), changed.__dict__)
+    monkeypatch.setattr(checkout, "study", lambda name: changed)
+    with pytest.raises(UserError, match=re.escape(said)):
+        sweep(checkout, "search")
+
+
+def test_no_password_is_printed(checkout: Checkout) -> None:
+    one = Sweep(checkout, "ranks", "room", "nonsense://me:secret@host/base")
+    with pytest.raises(UserError) as caught:
+        one.open()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_continued_sampler_draws_anew(checkout: Checkout) -> None:
+    one = sweep(checkout, "search")
+    one.run(MACHINE, trials=1)
+    study = one.run(MACHINE, trials=2)
+    assert len({trial.params["learning_rate"] for trial in study.trials}) == 2
 
 
 # -- the command, and the sweeps that there are
@@ -342,6 +429,9 @@ def test_the_command(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> 
     command = ["sweep", "ranks", "--setting", "room", "--device", "cpu", "--precision", "fp32"]
     assert cli.main([*command, "--quiet", "--trials", "1"]) == 0
     assert "macro-F1 on select" not in capsys.readouterr().out
+    assert cli.main([*command, "--trials", "2"]) == 0
+    assert "2 trials remain; the winner is judged when all are done." in capsys.readouterr().out
+    assert WINNER not in trained(checkout, "ranks")
     assert cli.main(command) == 0
     said = capsys.readouterr().out
     assert "The best on select is trial" in said
@@ -364,7 +454,7 @@ def test_the_sweeps_of_the_project_propose() -> None:
     for rank in rank_sweep.RANKS:
         made = rank_sweep.propose(optuna.trial.FixedTrial({"rank": rank}), setting)
         assert isinstance(made.method, LoRA)
-        assert made.method.scale == pytest.approx(2 * (8 / rank) ** 0.5)
+        assert made.method.scale == pytest.approx(16 / rank)
     study = optuna.create_study(sampler=lora_search.sampler(0))
     one = lora_search.propose(study.ask(), setting)
     assert isinstance(one.method, LoRA)
@@ -374,4 +464,6 @@ def test_the_sweeps_of_the_project_propose() -> None:
 def test_sqlite_waits_for_other_workers(checkout: Checkout) -> None:
     assert sweep(checkout).url().startswith("sqlite:///")
     assert os.path.exists(checkout.runs / "ranks" / "room")
-    assert Sweep(checkout, "ranks", "room", "sqlite:///x.db").url() == "sqlite:///x.db"
+    relative = Sweep(checkout, "ranks", "room", "sqlite:///x.db").url()
+    assert relative == f"sqlite:///{Path.cwd() / 'x.db'}"
+    assert Sweep(checkout, "ranks", "room", relative).url() == relative

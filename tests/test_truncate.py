@@ -60,7 +60,7 @@ def test_the_records_singular_values_are_those_of_the_update(tmp_path: Path) -> 
 
 def test_cut_runs_are_records_of_what_they_say(tmp_path: Path) -> None:
     (run,) = train.run([CELL], tmp_path, Path(), MACHINE)
-    cuts = truncate.curve(run, EXPERIMENT, tmp_path, (1, 2, 4), MACHINE)
+    cuts = truncate.curve(run, EXPERIMENT, tmp_path, Path(), (1, 2, 4), MACHINE)
     assert [one.name for one in cuts] == ["grid/cut_1", "grid/cut_2", "grid/cut_4"]
     assert len({one.key for one in (*cuts, run)}) == 4
     left_out = [one.result["left_out"] for one in cuts]
@@ -85,7 +85,7 @@ def test_what_cannot_be_cut_is_said(tmp_path: Path) -> None:
     (run,) = train.run([CELL], tmp_path, Path(), MACHINE)
     two = replace(run, labels=("owl", "human"))
     with pytest.raises(UserError, match="tells owl, human apart alone"):
-        truncate.curve(two, EXPERIMENT, tmp_path, (1,), MACHINE)
+        truncate.curve(two, EXPERIMENT, tmp_path, Path(), (1,), MACHINE)
     run.path(tmp_path).with_suffix(".safetensors").unlink()
     with pytest.raises(UserError, match=r"safetensors is missing; delete .*\.json"):
-        truncate.curve(run, EXPERIMENT, tmp_path, (1,), MACHINE)
+        truncate.curve(run, EXPERIMENT, tmp_path, Path(), (1,), MACHINE)

@@ -73,7 +73,7 @@ def _panel(axes: Axes, points: Sequence[Point], markers: dict[str, str]) -> None
     line = front(points)
     axes.plot([p[1] for p in line], [p[2].value for p in line], color="0.7", zorder=0)
     for name, x, y in points:
-        ends = [[y.value - y.low], [y.high - y.value]]
+        ends = [[max(0.0, y.value - y.low)], [max(0.0, y.high - y.value)]]
         style = {"color": "black", "markerfacecolor": "0.8", "elinewidth": 0.7, "markersize": 6}
         axes.errorbar(x, y.value, ends, fmt=markers[name], label=name, **style)  # type: ignore[arg-type]
     axes.set_xscale("log")

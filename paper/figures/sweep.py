@@ -43,7 +43,7 @@ class SweepCurve(Figure):
             estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()] for runs in by_value.values()
         ]
         middle = np.array([one.value for one in f1])
-        ends = np.array([[one.value - one.low, one.high - one.value] for one in f1]).T
+        ends = np.array([[one.value - one.low, one.high - one.value] for one in f1]).T.clip(0)
         left.errorbar(places, middle, ends, fmt="-", color="0.5", elinewidth=0.8, zorder=0)
         for place, runs in zip(places, by_value.values(), strict=True):
             own = [float(metrics.macro_f1(run.confusion(SELECT))) for run in runs]
