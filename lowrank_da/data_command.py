@@ -10,7 +10,7 @@ from typing import Any
 
 from lowrank_da import corpora, discover, fetch
 from lowrank_da.backbone import BACKBONES, Backbone, refuse_other_hash
-from lowrank_da.corpus import DATA_VARIABLE, Corpus, corpus
+from lowrank_da.corpus import DATA_VARIABLE, Corpus, corpus, data_home
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.fetch import WEIGHTS
 
@@ -62,6 +62,7 @@ def list_data() -> None:
 
     No text and no weights are read.
     """
+    data_home()  # a wrong one is refused before anything is printed
     for name in discover.names(corpora.__name__):
         one = corpus(name)
         print(f"{name}: {one.description}")
