@@ -131,11 +131,18 @@ def reproduce(arguments: Arguments) -> None:
 def tables(arguments: Arguments) -> None:
     """Write and print the tables of the kept records; nothing is trained."""
     here = checkout()
-    every = here.settings(arguments.study)
-    kept = [name for name in every if (here.results / arguments.study / name).is_dir()]
-    for setting in [arguments.setting] if arguments.setting else kept:
-        here.setting(setting, arguments.study)
-        _tables(here, here.results, arguments.study, setting, arguments.lang)
+    kept = [name for name in here.studies() if (here.results / name).is_dir()]
+    for study in [arguments.study] if arguments.study else kept:
+        every = here.settings(study)
+        there = [name for name in every if (here.results / study / name).is_dir()]
+        for setting in [arguments.setting] if arguments.setting else there:
+            here.setting(setting, study)
+            _tables(here, here.results, study, setting, arguments.lang)
+        if not arguments.setting:
+            from paper import build
+
+            out = here.root / "paper" / "generated"
+            print(build.write_across(here.results, study, there, arguments.lang, out), end="")
 
 
 def _tables(here: "Checkout", records: Path, study: str, setting: str, lang: str) -> None:
@@ -225,10 +232,11 @@ def data(arguments: Arguments) -> None:
         data_command.check(arguments.name, allow_partial=arguments.allow_partial)
 
 
-def _study(command: argparse.ArgumentParser, setting: str | None = "embedded") -> None:
+def _study(command: argparse.ArgumentParser) -> None:
     command.add_argument("study", nargs="?", default="thesis", help="a file of experiments/")
-    which = "embedded by default" if setting else "all that have kept records by default"
-    command.add_argument("--setting", default=setting, help=f"see `list settings`; {which}")
+    command.add_argument(
+        "--setting", default="embedded", help="see `list settings`; embedded by default"
+    )
 
 
 def _machine(command: argparse.ArgumentParser) -> None:
@@ -287,7 +295,8 @@ def parser() -> argparse.ArgumentParser:
     _study(add("status", status))
 
     command = add("tables", tables)
-    _study(command, setting=None)
+    command.add_argument("study", nargs="?", help="a file of experiments/; all by default")
+    command.add_argument("--setting", help="see `list settings`; all that have kept records")
     command.add_argument("--lang", default="en", choices=("en", "ru"))
 
     # `main` hands over to it before anything is parsed: its options are its own.

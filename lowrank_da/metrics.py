@@ -139,7 +139,8 @@ class Interval:
     high: Value
 
 
-def _percentiles(values: NDArray[np.float64], level: float) -> Interval:
+def percentiles(values: NDArray[np.float64], level: float = LEVEL) -> Interval:
+    """The interval between the percentiles of (resamples, ...) values; nan are left out."""
     tail = (1 - level) / 2
     return Interval(*np.nanquantile(values, [tail, 1 - tail], axis=0))
 
@@ -160,7 +161,7 @@ def interval(
     n = len(columns[0])
     draws = (rng.integers(n, size=n) for _ in range(resamples))
     values = [statistic(*(column[index] for column in columns)) for index in draws]
-    return _percentiles(np.array(values), level)
+    return percentiles(np.array(values), level)
 
 
 def interval_over_seeds(
@@ -175,11 +176,22 @@ def interval_over_seeds(
 
     `statistic(shared, own)` takes columns (n,) of all seeds and of one; `by_seed` is (S, n).
     """
+    return percentiles(draws_over_seeds(statistic, shared, by_seed, resamples, seed), level)
+
+
+def draws_over_seeds(
+    statistic: Callable[..., float],
+    shared: NDArray[Any],
+    by_seed: NDArray[Any],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """(resamples,): the values whose percentiles are `interval_over_seeds`."""
     rng = np.random.default_rng(seed)
     n = len(shared)
     draws = (rng.integers(n, size=n) for _ in range(resamples))
     values = [[statistic(shared[index], own[index]) for own in by_seed] for index in draws]
-    return _percentiles(mean_of_drawn_seeds(np.array(values), seed), level)
+    return mean_of_drawn_seeds(np.array(values), seed)
 
 
 def bootstrap_confusions(
@@ -212,8 +224,20 @@ def mean_interval(
     `statistic` may also be fewer than S along their second axis: what seeds are to it. Predictions
     without a single error give an interval of length zero: nothing was seen to vary.
     """
+    return percentiles(mean_draws(true, predicted, classes, statistic, resamples, seed), level)
+
+
+def mean_draws(
+    true: Classes,
+    predicted: Classes,
+    classes: int,
+    statistic: Statistic = macro_f1,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """(resamples, ...): the values whose percentiles are `mean_interval`."""
     stacks = bootstrap_confusions(true, predicted, classes, resamples, seed)
-    return _percentiles(mean_of_drawn_seeds(statistic(stacks), seed), level)
+    return mean_of_drawn_seeds(statistic(stacks), seed)
 
 
 def mean_of_drawn_seeds(
@@ -289,20 +313,35 @@ def paired_bootstrap(
     level of the percentile interval (Davison & Hinkley 1997, section 4.2): never below
     2 / (R + 1), and 1 for equal predictions of one seed each.
     """
+    observed, draws = paired_draws(
+        true, predicted_a, predicted_b, classes, macro_f1, resamples, seed
+    )
+    return zero_test(observed, draws, level)
+
+
+def paired_draws(
+    true: Classes,
+    predicted_a: Classes,
+    predicted_b: Classes,
+    classes: int,
+    statistic: Statistic = macro_f1,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, NDArray[np.float64]]:
+    """The difference of two classifiers' means over seeds, and (resamples,) of it drawn again."""
     a, b = np.atleast_2d(predicted_a), np.atleast_2d(predicted_b)
     both = np.vstack([a, b])
-
-    f1 = macro_f1(np.stack([confusion_matrix(true, one, classes) for one in both]))
-    observed = f1[: len(a)].mean() - f1[len(a) :].mean()
-    stacks = macro_f1(bootstrap_confusions(true, both, classes, resamples, seed))
+    values = statistic(np.stack([confusion_matrix(true, one, classes) for one in both]))
+    stacks = statistic(bootstrap_confusions(true, both, classes, resamples, seed))
     draws = mean_of_drawn_seeds(stacks[:, : len(a)], seed, 1)
     draws = draws - mean_of_drawn_seeds(stacks[:, len(a) :], seed, 2)
+    return float(values[: len(a)].mean() - values[len(a) :].mean()), draws
+
+
+def zero_test(observed: float, draws: NDArray[np.float64], level: float = LEVEL) -> PairedTest:
+    """The test that a difference is zero, from (resamples,) draws of it."""
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum())) + 1
-    return PairedTest(
-        difference=float(observed),
-        interval=_percentiles(draws, level),
-        p_value=min(1.0, 2 * tail / (resamples + 1)),
-    )
+    return PairedTest(observed, percentiles(draws, level), min(1.0, 2 * tail / (len(draws) + 1)))
 
 
 def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> float:

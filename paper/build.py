@@ -6,6 +6,7 @@ import experiments
 from lowrank_da.files import atomic
 from lowrank_da.run import Run, load_all
 from lowrank_da.study import Checkout
+from paper import across
 from paper.figure import figures
 from paper.table import Records, Runs, SettingFacts, escape_latex, tables, where
 
@@ -64,6 +65,16 @@ def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path)
             "".join(_figure(f.id, f"{f.caption.say(lang)}. {place}.") for f in drawn)
         )
     return "\n".join(one.markdown() for one in built)
+
+
+def write_across(runs_folder: Path, study: str, settings: list[str], lang: str, out: Path) -> str:
+    """Write the table over several settings of a study, where there is one; return its Markdown."""
+    every = [read(runs_folder, study, setting, lang) for setting in settings]
+    built = across.build(every, lang)
+    if built is None:
+        return ""
+    built.write(out / study / lang)
+    return built.markdown()
 
 
 def _figure(id: str, caption: str) -> str:

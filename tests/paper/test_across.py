@@ -1,0 +1,109 @@
+"""The table over several settings, against means taken by hand."""
+
+import numpy as np
+import pytest
+from invented_records import record
+
+from lowrank_da.corpus import ID, SELECT
+from lowrank_da.run import Run
+from paper import across
+from paper.table import Records, SettingFacts
+
+TWO = ("machine", "human")
+OODS = {"without_arxiv": ("ood/arxiv",), "against_llama": ("ood/ChatGPT", "ood/outfox")}
+SKILLS = {"full": 1.0, "linear_probe": 0.5, "lp_ft": 3.0}
+
+
+def of(name: str, seed: int, roles: tuple[str, ...], labels: tuple[str, ...] = TWO) -> Run:
+    every = (SELECT, ID, *roles)
+    return record(name, seed, corpus_labels=labels, skill=SKILLS[name], roles=every)
+
+
+def records(setting: str, labels: tuple[str, ...] = TWO) -> Records:
+    runs = {n: [of(n, seed, OODS[setting], labels) for seed in (0, 1)] for n in SKILLS}
+    return Records(runs, SettingFacts(setting, "machine_or_human", "minilm", labels), "en")
+
+
+EVERY = [records(setting) for setting in OODS]
+
+
+def accuracies(name: str, roles: dict[str, tuple[str, ...]]) -> float:
+    by_setting = []
+    for one in EVERY:
+        of_roles = [
+            np.mean([run.result["splits"][role]["accuracy"] for run in one.get(name)])
+            for role in roles[one.facts.setting]
+        ]
+        by_setting.append(np.mean(of_roles))
+    return float(np.mean(by_setting))
+
+
+def cells(row: tuple[str, ...]) -> list[list[float]]:
+    """The numbers of each cell."""
+    return [
+        [
+            float(x)
+            for x in cell.replace("[", "").replace("],", "").strip("]").replace(",", "").split()
+        ]
+        for cell in row
+    ]
+
+
+def test_every_setting_and_within_it_every_split_counts_the_same() -> None:
+    built = across.build(EVERY, "en")
+    assert built is not None
+    (rows,) = built.body.groups
+    assert [row[0] for row in rows] == sorted(SKILLS)
+    for row in rows:
+        home, away = cells(row[3:5])
+        assert home[0] == pytest.approx(
+            100 * accuracies(row[0], dict.fromkeys(OODS, (ID,))), abs=0.051
+        )
+        assert away[0] == pytest.approx(100 * accuracies(row[0], OODS), abs=0.051)
+        assert away[1] < away[0] < away[2]
+
+
+def test_published_numbers_stand_beside() -> None:
+    built = across.build(EVERY, "ru")
+    assert built is not None
+    (rows,) = built.body.groups
+    assert {row[0]: row[1:3] for row in rows} == {
+        "full": ("85.1", "59.3"),
+        "linear_probe": ("82.9", "66.2"),
+        "lp_ft": ("85.7", "68.9"),
+    }
+
+
+def test_differences_are_those_of_the_means_and_are_tested() -> None:
+    built = across.build(EVERY, "en")
+    assert built is not None
+    by_name = {row[0]: row for row in built.body.groups[0]}
+    assert by_name["full"][-2:] == ("", "")
+    for name in ("linear_probe", "lp_ft"):
+        ((value, low, high),) = cells(by_name[name][7:8])
+        wanted = 100 * (accuracies(name, OODS) - accuracies("full", OODS))
+        assert value == pytest.approx(wanted, abs=0.051)
+        assert low < value < high
+    assert by_name["lp_ft"][-1] == "0.0020"
+    assert "over 2 tests" in built.notes[0]
+
+
+def test_there_is_none_without_two_settings_or_without_splits_elsewhere() -> None:
+    assert across.build(EVERY[:1], "en") is None
+    assert across.build([], "en") is None
+    at_home = Records({"full": [record("full", corpus_labels=TWO)]}, EVERY[0].facts, "en")
+    assert across.build([at_home, at_home], "en") is None
+
+
+def test_arms_that_some_setting_lacks_are_left_out() -> None:
+    fewer = Records({n: r for n, r in EVERY[1].runs.items() if n != "lp_ft"}, EVERY[1].facts, "en")
+    assert across.arms([EVERY[0], fewer]) == ["full", "linear_probe"]
+    one_seed = Records(EVERY[1].runs | {"full": EVERY[1].get("full")[:1]}, EVERY[1].facts, "en")
+    assert across.arms([EVERY[0], one_seed]) == ["linear_probe", "lp_ft"]
+
+
+def test_without_human_texts_there_is_no_ranking() -> None:
+    classes = ("ABBR", "LOC", "NUM")
+    built = across.build([records(setting, classes) for setting in OODS], "en")
+    assert built is not None
+    assert {row[5:7] for row in built.body.groups[0]} == {("-", "-")}
