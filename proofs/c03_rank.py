@@ -4,12 +4,15 @@ LoRA adds such a product AB, an adapter, to a frozen d x k weight: whatever A an
 moves the weight by a matrix of rank at most r. The sum of two adapters may have rank 2r.
 
 Proof. `[[I, B], [A, AB]]`, between two triangular matrices with ones on the diagonal, which are
-invertible, becomes `diag(I_r, 0)`. So its rank is r, and AB is a part of it. As a second check all
-minors of AB of order r + 1 (determinants of r + 1 rows and columns) are expanded at small sizes.
+invertible, becomes `diag(I_r, 0)`. So its rank is r, and AB is a part of it. For q <= min(d, k, r)
+put ones at the first q places of A's diagonal and on all of B's, zeros elsewhere: AB has rank q;
+one case is computed. As a second check all minors of AB of order r + 1 (determinants of r + 1 rows
+and columns) are expanded at small sizes.
 
-An instance is r and the pairs (A, B) of its adapters. The caller of `CLAIM` checks that all steps
-are true; that `control` fits all hypotheses and `holds` is true of it; and that each of `models`
-violates the hypothesis of its name alone, and `holds` is false of it.
+An instance is r and the pairs (A, B) of its adapters. `python -m proofs` checks that all steps are
+true; that `control` fits all hypotheses and `holds` is true of it; and that each of `models`, a
+counterexample, violates the hypothesis of its name alone, and `holds` is false of it. `cited` lists
+known facts used without proof; `source` says where the claim comes from.
 """
 
 from itertools import combinations
@@ -88,5 +91,5 @@ CLAIM = Claim(
         "a part of a matrix has no larger rank than the matrix",
         "multiplying by invertible matrices keeps the rank",
     ),
-    source="thesis: the update is approximated by a product AB",
+    source="thesis of A. Remizova (MIPT, 2024): the update is approximated by a product AB",
 )
