@@ -203,7 +203,7 @@ def points(
         ratio=100 * test.difference,
         low=100 * float(test.interval.low),
         high=100 * float(test.interval.high),
-        note=f"{said}, {len(true):,} texts; in brackets the 95 % bootstrap interval over texts"
+        note=f"{said}, {len(true):,} texts; in brackets the 95 % bootstrap interval over texts and seeds"
         + (f"; {note}" if note else ""),
         rounds=tuple(100 * (x - y) for x, y in zip(a, b, strict=True)),
     )
