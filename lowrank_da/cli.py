@@ -156,7 +156,8 @@ def _tables(here: "Checkout", records: Path, study: str, setting: str, lang: str
 def sweep(arguments: Arguments) -> None:
     """Do an Optuna study's trials, then judge the best one on id, once."""
     from lowrank_da import train
-    from lowrank_da.sweep import Sweep, report
+    from lowrank_da.sweep import Sweep
+    from lowrank_da.sweep_report import report
 
     machine = train.machine(arguments.device, arguments.precision)
     here = Sweep(checkout(), arguments.study, arguments.setting, arguments.storage)

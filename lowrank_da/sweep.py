@@ -28,10 +28,10 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import optuna
 import torch
@@ -42,7 +42,7 @@ from lowrank_da import train
 from lowrank_da.campaign import keep_records
 from lowrank_da.corpus import SELECT
 from lowrank_da.errors import UserError, unknown
-from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.experiment import Experiment
 from lowrank_da.run import TRIAL, Run
 from lowrank_da.study import Checkout
 from lowrank_da.train import Cell, Machine
@@ -91,16 +91,6 @@ OBJECTIVES = {
     ),
 }
 """Macro-F1 is that on *select*; seconds are of one seed's training above the frozen layers."""
-
-
-class Definition(Protocol):
-    """What a sweep's file must hold; see the module for what it may."""
-
-    SEEDS: Mapping[str, tuple[int, ...]]
-    THEORY: tuple[str, ...]
-
-    def propose(self, trial: Trial, setting: Setting) -> Experiment:
-        """The experiment that the trial's parameters stand for."""
 
 
 class Sweep:
@@ -309,8 +299,8 @@ class Sweep:
         """How many trials of the whole sweep are not done yet."""
         grid = self.grid()
         if grid is None:
-            counts = _counts(study)
-            done = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED]
+            states = counts(study)
+            done = states[TrialState.COMPLETE] + states[TrialState.PRUNED]
             return max(0, int(self.definition.TRIALS) - done)
         complete = study.get_trials(states=(TrialState.COMPLETE,))
         done_of = [trial.user_attrs.get(QUEUED) for trial in complete]
@@ -330,9 +320,9 @@ class Sweep:
         objective, said = self.objective(machine), False
         while time.monotonic() < end:
             fail_stale_trials(study)
-            counts = _counts(study)
-            queued, running = counts[TrialState.WAITING], counts[TrialState.RUNNING]
-            done = counts[TrialState.COMPLETE] + counts[TrialState.PRUNED]
+            states = counts(study)
+            queued, running = states[TrialState.WAITING], states[TrialState.RUNNING]
+            done = states[TrialState.COMPLETE] + states[TrialState.PRUNED]
             wanted = queued if self.grid() is not None else max(0, (trials or 0) - done - running)
             if trials is not None:
                 wanted = min(wanted, max(0, trials - done - running))
@@ -422,17 +412,10 @@ class Sweep:
         experiment = self.experiment(widest)
         names = (self.name, self.setting_name, widest.user_attrs["name"])
         cells = [Cell(*names, experiment, seed, select_only=True) for seed in self.seeds]
-        runs, folder = (
-            train.run(cells, self.checkout.runs, self.checkout.root, machine),
-            self.checkout.runs,
-        )
-        made = [
-            r
-            for run in runs
-            for r in truncate.curve(
-                run, experiment, folder, self.checkout.root, sorted(by_rank), machine
-            )
-        ]
+        folder, root = self.checkout.runs, self.checkout.root
+        made: list[Run] = []
+        for run in train.run(cells, folder, root, machine):
+            made += truncate.curve(run, experiment, folder, root, sorted(by_rank), machine)
         for run in made:
             run.save(folder)
         return made
@@ -466,7 +449,8 @@ def _shown_url(url: str) -> str:
     return re.sub(r"(://[^:/@]+):[^@]+@", r"\1:***@", url)
 
 
-def _counts(study: optuna.Study) -> dict[TrialState, int]:
+def counts(study: optuna.Study) -> dict[TrialState, int]:
+    """Trials by state, surplus ones left out."""
     trials = study.get_trials(deepcopy=False)
     states = [trial.state for trial in trials if SURPLUS not in trial.user_attrs]
     return {state: states.count(state) for state in TrialState}
@@ -504,64 +488,3 @@ def objective(
     from lowrank_da.cli import checkout
 
     return Sweep(checkout(), name, setting).objective(machine or train.machine())
-
-
-def as_python(value: Any) -> str:
-    """An experiment as Python to paste into a study: fields at their default are left out."""
-    if isinstance(value, Setting):
-        return "setting"
-    if hasattr(value, "__dataclass_fields__"):
-        said = [
-            f"{own.name}={as_python(getattr(value, own.name))}"
-            for own in fields(value)
-            if own.default is MISSING or getattr(value, own.name) != own.default
-        ]
-        return f"{type(value).__name__}({', '.join(said)})"
-    if isinstance(value, tuple):
-        inside = ", ".join(map(as_python, value))
-        return f"({inside},)" if len(value) == 1 else f"({inside})"
-    return repr(value)
-
-
-def report(sweep: Sweep, study: optuna.Study) -> Iterator[str]:
-    """The trials in lines of a table, what they cost together, and the winner as Python."""
-    trials = sweep.finished(study)
-    parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    header = [*parameters, "macro-F1 on select", "seeds", "adapter parameters", "seconds a seed"]
-    yield f"| {' | '.join(header)} |"
-    yield f"|{' --- |' * len(header)}"
-    for trial in trials:
-        own = [_shown(trial.params.get(name, "")) for name in parameters]
-        f1, told = trial.user_attrs["macro_f1_by_seed"], trial.user_attrs
-        spread = f" ({min(f1):.3f} to {max(f1):.3f})" if len(f1) > 1 else ""
-        numbers = [f"{told['macro_f1']:.4f}{spread}", str(len(f1))]
-        numbers += [f"{told['adapter_parameters']:,.0f}", f"{told['seconds']:.1f}"]
-        yield f"| {' | '.join(own + numbers)} |"
-    yield ""
-    yield _cost(sweep, study)
-    if len(sweep.objectives) > 1:
-        front = ", ".join(f"#{trial.number}" for trial in study.best_trials)
-        yield f"Not beaten in all of {', '.join(sweep.objectives)}: trials {front}."
-    best = sweep.best(study)
-    yield f"The best on select is trial #{best.number}: {best.params}. As Python:"
-    yield f"    {as_python(sweep.experiment(best))}"
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _cost(sweep: Sweep, study: optuna.Study) -> str:
-    """What the finished trials took, against each of them alone."""
-    done = [trial.user_attrs for trial in sweep.finished(study)]
-    above = sum(told["seconds"] * len(told["macro_f1_by_seed"]) for told in done)
-    trunk: dict[int, float] = {}
-    for told in done:
-        layers = told["frozen_layers"]
-        trunk[layers] = max(trunk.get(layers, 0.0), told["trunk_seconds"])
-    took = above + sum(told["trunk_seconds"] for told in done)
-    alone = above + sum(trunk[told["frozen_layers"]] for told in done)
-    return (
-        f"{len(done)} trials trained for {took:.0f} s; each alone, its frozen layers computed"
-        f" anew: {alone:.0f} s. {_counts(study)[TrialState.PRUNED]} were cut short."
-    )

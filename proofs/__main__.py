@@ -116,6 +116,7 @@ def _run(some: Sequence[Claim], asked: argparse.Namespace) -> int:
             with atomic(path) as temporary:
                 temporary.write_text(text(verdicts), encoding="utf-8")
     print(report.markdown(verdicts))
+    print(report.used(verdicts))
     faults = [f"{v.claim.id}: {fault}" for v in verdicts for fault in v.faults]
     return _end(f"{len(verdicts)} claims in {seconds:.1f} s", faults, asked.strict)
 

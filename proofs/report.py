@@ -36,10 +36,6 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         _necessity(verdicts),
         "## Not proved, idle, cited",
         _impurities(verdicts),
-        "## Where it is used",
-        "`real modules`: what `python -m proofs --bind` holds the claim against; `studies`: whose"
-        " results bear on it.",
-        _uses(verdicts),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -78,7 +74,11 @@ def _impurities(verdicts: Sequence[Verdict]) -> str:
     return _table(("claim", "kind", "verbatim"), rows)
 
 
-def _uses(verdicts: Sequence[Verdict]) -> str:
+def used(verdicts: Sequence[Verdict]) -> str:
+    """Which claims `--bind` holds against real modules, and which studies name them.
+
+    It is no part of the report: a new binding or study leaves that as it is.
+    """
     bound, studies = uses.files("proofs.bind"), uses.studies()
     rows = [
         (v.claim.id, f"bind/{bound[v.claim.id]}.py" if v.claim.id in bound else "", ", ".join(of))

@@ -13,7 +13,7 @@ import toy
 import toy_checkout
 from transformers import RobertaForSequenceClassification
 
-from lowrank_da import cli, discover, methods
+from lowrank_da import cli, corpora, discover, methods
 from lowrank_da.backbone import DISTILROBERTA
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpora.outfox import PARTS
@@ -24,7 +24,7 @@ from lowrank_da.study import Checkout
 
 CPU = ["--device", "cpu", "--precision", "fp32"]
 HERE = ["--setting", "room"]
-CORPORA = ["detectrl", "docstrings", "machine_or_human", "outfox", "semeval", "trec6"]
+CORPORA = discover.names(corpora.__name__)
 
 
 @pytest.fixture
@@ -253,6 +253,7 @@ def test_an_unknown_command_is_refused_by_the_parser(capsys: pytest.CaptureFixtu
 def test_list_names_what_there_is(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert {"docstrings", "outfox", "semeval"} <= set(CORPORA)
     assert f"corpora: {', '.join(CORPORA)}" in lines
     assert "backbones: distilroberta, minilm, smollm, tiny, tiny_decoder" in lines
     assert f"methods: {', '.join(discover.names(methods.__name__))}" in lines

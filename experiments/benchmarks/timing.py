@@ -189,7 +189,7 @@ def points(
     target: str | None = None,
     note: str = "",
 ) -> Row:
-    """The row of one model's macro-F1 less another's, in points, with its 95 % interval over texts.
+    """The row of one model's macro-F1 less another's, in points, with its 95 % interval.
 
     `true` holds (texts,) class numbers, `first` and `second` what the models said: (seeds, texts).
     Both scores are means over the seeds; a round is a seed.
@@ -203,7 +203,7 @@ def points(
         ratio=100 * test.difference,
         low=100 * float(test.interval.low),
         high=100 * float(test.interval.high),
-        note=f"{said}, {len(true):,} texts; in brackets the 95 % bootstrap interval over texts and seeds"
+        note=f"{said}, {len(true):,} texts; in brackets the 95 % bootstrap interval over both"
         + (f"; {note}" if note else ""),
         rounds=tuple(100 * (x - y) for x, y in zip(a, b, strict=True)),
     )

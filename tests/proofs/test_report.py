@@ -56,7 +56,7 @@ def broken(verdict: Verdict) -> Verdict:
 
 
 def test_nothing_is_left_out(verdicts: list[Verdict]) -> None:
-    scopes, necessity, impurities, _ = tables(report.markdown(verdicts))
+    scopes, necessity, impurities = tables(report.markdown(verdicts))
     assert [row[:2] for row in scopes] == [[v.claim.id, plain(v.claim.title)] for v in verdicts]
     assert [row[:3] for row in necessity] == [
         [v.claim.id, plain(name), plain(h.text)]
