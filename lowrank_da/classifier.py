@@ -1,6 +1,7 @@
 """The Lightning module: an encoder changed by a method, and a head, trained as one experiment."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
@@ -73,6 +74,11 @@ class Classifier(pl.LightningModule):
         """The parameters that train, by name: the method's and the head's."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    @cached_property
+    def clipped(self) -> list[nn.Parameter]:
+        """All that trains, looked for once: the walk takes longer than a probe's whole step."""
+        return list(self.trained().values())
+
     def trained_state(self) -> dict[str, Tensor]:
         """A copy of the trained weights on the CPU: all that a checkpoint needs to keep."""
         return {name: p.detach().cpu().clone() for name, p in self.trained().items()}
@@ -137,7 +143,7 @@ class Classifier(pl.LightningModule):
 
         A resumed run therefore draws the dropout masks of the unbroken one.
         """
-        torch.manual_seed(self.seed * 1_000_003 + self.step)
+        seed_step(self.seed * 1_000_003 + self.step, self.device)
         for group in self.optimizers().optimizer.param_groups:  # type: ignore[union-attr]
             group["lr"] = self.learning_rate(self.step) * group["factor"]
 
@@ -161,4 +167,14 @@ class Classifier(pl.LightningModule):
 
 def clip(classifier: Classifier, norm: float | None) -> None:
     """Scale the gradients of all that trains so that their total norm is at most `norm`."""
-    nn.utils.clip_grad_norm_(classifier.trained().values(), norm or float("inf"))
+    nn.utils.clip_grad_norm_(classifier.clipped, norm or float("inf"))
+
+
+def seed_step(seed: int, device: torch.device) -> None:
+    """What `torch.manual_seed` does, for the generators that a step on `device` draws from.
+
+    That one notes a traceback for every accelerator there might be.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lowrank_da import encode
 from lowrank_da.backbone import Backbone
 from lowrank_da.batches import Batch, Batches, pack
-from lowrank_da.classifier import Classifier
+from lowrank_da.classifier import Classifier, clip, seed_step
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.lora import LoRA
 from lowrank_da.packing import Packing
@@ -276,3 +276,20 @@ def test_a_norm_that_trains_its_bias_keeps_the_type_of_both() -> None:
     model.fit_to(torch.bfloat16)
     assert norm.weight.dtype == norm.bias.dtype == torch.float32
     assert in_bf16(model, batch()).isfinite().all()
+
+
+def test_a_step_draws_what_torch_draws_from_its_seed() -> None:
+    torch.manual_seed(1_000_003)
+    wanted = torch.rand(4)
+    seed_step(1_000_003, torch.device("cpu"))
+    assert torch.equal(torch.rand(4), wanted)
+
+
+def test_what_is_clipped_is_what_trains() -> None:
+    classifier = Classifier(toy.experiment(method=LoRA(rank=2)), seed=0, steps=1)
+    assert [id(p) for p in classifier.clipped] == [id(p) for p in classifier.trained().values()]
+    for parameter in classifier.clipped:
+        parameter.grad = torch.ones_like(parameter)
+    clip(classifier, 1.0)
+    grads = [p.grad for p in classifier.trained().values() if p.grad is not None]
+    assert torch.stack([g.norm() for g in grads]).norm() == pytest.approx(1.0, abs=1e-4)
