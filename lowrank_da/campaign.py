@@ -169,14 +169,17 @@ class Campaign:
     def difference(self) -> list[str]:
         """How the fresh records' macro-F1 on *id* differs from the kept ones', a line an arm."""
         fresh = load_all(self.checkout.runs, self.study_name, self.setting_name)
-        kept = load_all(self.checkout.results, self.study_name, self.setting_name)
-        lines = []
-        for name, runs in fresh.items():
-            for run in runs:
-                if ID in run.result["splits"]:
-                    twin = next((k for k in kept.get(name, []) if k.seed == run.seed), None)
-                    lines.append(f"{name} (seed {run.seed}): {_compare(run, twin)}")
-        return lines
+        return [
+            f"{name} (seed {run.seed}): {self.against_kept(run)}"
+            for name, runs in fresh.items()
+            for run in runs
+            if ID in run.result["splits"]
+        ]
+
+    def against_kept(self, run: Run) -> str:
+        """How a fresh record stands to the kept one of its name and seed, in words."""
+        path = run.path(self.checkout.results)
+        return _compare(run, Run.load(path) if path.exists() else None)
 
 
 def _record(folder: Path, names: tuple[str, str, str], seed: int, key: str) -> Run | None:
@@ -228,10 +231,11 @@ def _best(trials: list[Run]) -> float:
 
 def _compare(run: Run, twin: Run | None) -> str:
     if twin is None:
-        return "no kept record"
+        return "there is none"
     if run.fingerprint != twin.fingerprint:
         return "the kept record read other texts (the corpus' sources have other versions)"
     if run.result == twin.result:
         return "the same result as the kept record"
-    ours, theirs = (r.result["splits"][ID]["macro_f1"] for r in (run, twin))
+    role = ID if ID in run.result["splits"] else SELECT
+    ours, theirs = (r.result["splits"][role]["macro_f1"] for r in (run, twin))
     return f"macro-F1 {ours:.4f}, kept {theirs:.4f}, difference {ours - theirs:+.4f}"

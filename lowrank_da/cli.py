@@ -111,6 +111,7 @@ def run(arguments: Arguments) -> None:
     for role, numbers in done.result["splits"].items():
         print(f"{done.name} on {role}: macro-F1 {numbers['macro_f1']:.4f}")
     print(done.path(here.checkout.runs))
+    print(f"Against the kept record: {here.against_kept(done)}")
 
 
 def reproduce(arguments: Arguments) -> None:
@@ -162,9 +163,11 @@ def sweep(arguments: Arguments) -> None:
     machine = train.machine(arguments.device, arguments.precision)
     here = Sweep(checkout(), arguments.study, arguments.setting, arguments.storage)
     asked = (arguments.trials, arguments.workers, arguments.timeout, arguments.seed)
-    study = here.run(machine, *asked)
+    study = here.run(machine, *asked, ray_address=arguments.ray)
     if arguments.quiet:
         return
+    from lowrank_da.sweep_figures import draw
+
     for line in report(here, study):
         print(line)
     if remaining := here.remaining(study):
@@ -173,6 +176,8 @@ def sweep(arguments: Arguments) -> None:
     here.cut(study, machine)
     for run in here.evaluate(here.best(study), machine):
         print(f"seed {run.seed} on id: macro-F1 {run.result['splits']['id']['macro_f1']:.4f}")
+    for path in draw(here, study, here.folder / "figures"):
+        print(path)
     _tables(here.checkout, here.checkout.runs, here.name, here.setting_name, "en")
 
 
@@ -283,7 +288,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("study", help="a sweep of experiments/, such as rank_sweep")
     command.add_argument("--setting", default="embedded", help="see `list settings`")
     command.add_argument("--trials", type=int, help="so many finished ones; all of a grid's")
-    command.add_argument("--workers", type=int, default=1, help="processes on this machine")
+    command.add_argument("--workers", type=int, default=1, help="processes, here or of --ray")
+    command.add_argument("--ray", metavar="ADDRESS", help="workers on a Ray cluster; `auto`")
     command.add_argument("--storage", help="an Optuna storage's URL; by default SQLite in runs/")
     command.add_argument("--timeout", type=float, help="seconds after which no trial is begun")
     command.add_argument("--seed", type=int, default=0, help="of the sampler")

@@ -32,6 +32,8 @@ from lowrank_da.files import atomic
 SCHEMA = 1
 TRIAL, HEAD = "grid/", ".head"
 """How names of learning-rate trials begin, and of trainings that another one starts from end."""
+WINNER = "winner"
+"""The name of the records of the experiment that a sweep has chosen."""
 _DAMAGE = (
     ValueError,
     LookupError,

@@ -24,17 +24,20 @@ trial: they raise. Hosts that share a storage share `runs/` too: the records lie
 import itertools
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 import torch
+from optuna.exceptions import OptunaError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -43,7 +46,7 @@ from lowrank_da.campaign import keep_records
 from lowrank_da.corpus import SELECT
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.experiment import Experiment
-from lowrank_da.run import TRIAL, Run
+from lowrank_da.run import TRIAL, WINNER, Run
 from lowrank_da.study import Checkout
 from lowrank_da.train import Cell, Machine
 
@@ -53,6 +56,8 @@ RETRIES = 3
 """How often a trial is done again whose worker was lost."""
 LOCK_SECONDS = 40
 """How long a worker waits for another one that writes into the same SQLite file."""
+OPENINGS = 5
+"""How often a new storage is opened while other workers are making its tables."""
 SEED_STEP = 7919
 """By how much a sampler's seed moves with each trial that is there: it never starts anew."""
 
@@ -129,13 +134,17 @@ class Sweep:
         """Of the Optuna study."""
         return f"{self.name}/{self.setting_name}"
 
+    @property
+    def folder(self) -> Path:
+        """Where its records lie."""
+        return self.checkout.runs / self.name / self.setting_name
+
     def url(self) -> str:
         """Of the storage."""
         if self._url:
             return self._url
-        folder = self.checkout.runs / self.name / self.setting_name
-        folder.mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{folder / 'sweep.db'}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{self.folder / 'sweep.db'}"
 
     def grid(self) -> dict[str, Sequence[Value]] | None:
         """The values of each parameter where all combinations are tried; None with a sampler."""
@@ -205,8 +214,8 @@ class Sweep:
     def objective(self, machine: Machine) -> Callable[[Trial], tuple[float, ...]]:
         """The function that Optuna optimises: train what a trial proposes, under all seeds.
 
-        The trial's attributes are told the experiment's key, parameters, seconds and memory, and
-        each seed's macro-F1.
+        The trial's attributes are told the experiment's key, the worker, parameters, seconds and
+        memory, and each seed's macro-F1.
         """
 
         def objective(trial: Trial) -> tuple[float, ...]:
@@ -218,6 +227,7 @@ class Sweep:
                 raise _surplus(trial, "another worker is at it, or has done it")
             trial.set_user_attr("key", experiment.key)
             trial.set_user_attr("name", self.trial_name(trial.params, experiment))
+            trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
             frozen = experiment.method.frozen_layers(self.setting.backbone)
             trial.set_user_attr("frozen_layers", frozen)
             runs = self._train(trial, experiment, machine)
@@ -234,14 +244,19 @@ class Sweep:
         return objective
 
     def _begun_before(self, trial: Trial, experiment: Experiment) -> bool:
-        """Whether a trial with a lower number trains the same; of a grid, or has trained it."""
-        states = {TrialState.RUNNING} | (
-            {TrialState.COMPLETE} if self.grid() is not None else set()
-        )
+        """Whether a trial with a lower number trains the same; of a grid, or has trained it.
+
+        What a grid's trial was queued with is known before its worker has said its key.
+        """
+        if self.grid() is None:
+            states, mark, own = {TrialState.RUNNING}, "key", experiment.key
+        else:
+            states = {TrialState.RUNNING, TrialState.COMPLETE}
+            mark, own = QUEUED, trial.user_attrs[QUEUED]
         return any(
             other.state in states
             and other.number < trial.number
-            and other.user_attrs.get("key") == experiment.key
+            and other.user_attrs.get(mark) == own
             for other in trial.study.get_trials(deepcopy=False)
         )
 
@@ -274,12 +289,14 @@ class Sweep:
         workers: int = 1,
         timeout: float | None = None,
         seed: int = 0,
+        ray_address: str | None = None,
     ) -> optuna.Study:
         """Do trials until all of a grid's are done, or `trials` of them, or the time is over.
 
         `trials` counts those that are finished already; without it a sampler gets `TRIALS`. With
         several `workers` each is a process with its part of the processors, and the seed of its
-        sampler. A trial that has been begun when the time is over is finished.
+        sampler; with `ray_address` they are spread over the nodes of that cluster. A trial that has
+        been begun when the time is over is finished.
         """
         if workers < 1:
             raise UserError(f"--workers {workers}: at least one is needed")
@@ -287,10 +304,21 @@ class Sweep:
             raise UserError(f"--trials {trials}: at least one is needed")
         if timeout is not None and timeout <= 0:
             raise UserError(f"--timeout {timeout:g}: a positive number of seconds is needed")
+        if ray_address and self.url().startswith("sqlite"):
+            raise UserError("--ray wants a --storage that several hosts can share: PostgreSQL")
         study = self.open(seed)
         self.queue(study)
-        if workers > 1:
-            self._spawn(machine, workers, trials, timeout, seed)
+        if workers > 1 or ray_address:
+            commands = self._commands(machine, workers, trials, timeout, seed)
+            if ray_address:
+                from lowrank_da import ray_workers
+
+                device = machine.device.type
+                codes = ray_workers.run(commands, self.checkout.root, device, ray_address)
+            else:
+                codes = self._spawn(commands)
+            if any(code > 0 for code in codes) or all(code < 0 for code in codes):
+                raise UserError(f"{sum(map(bool, codes))} of {workers} workers failed; see above")
         else:
             self.work(study, machine, trials, timeout)
         return study
@@ -320,6 +348,7 @@ class Sweep:
         objective, said = self.objective(machine), False
         while time.monotonic() < end:
             fail_stale_trials(study)
+            self._give_up_unbegun(study)
             states = counts(study)
             queued, running = states[TrialState.WAITING], states[TrialState.RUNNING]
             done = states[TrialState.COMPLETE] + states[TrialState.PRUNED]
@@ -336,28 +365,34 @@ class Sweep:
             else:
                 break
 
-    def _spawn(
-        self, machine: Machine, workers: int, trials: int | None, timeout: float | None, seed: int
-    ) -> None:
-        """Workers as processes of their own, waited for.
+    def _give_up_unbegun(self, study: optuna.Study) -> None:
+        """What Optuna cannot see: trials whose worker was lost before its first sign of life."""
+        now = datetime.now()
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            began = trial.datetime_start
+            if "key" not in trial.user_attrs and began and (now - began).total_seconds() > GRACE:
+                study.tell(trial.number, state=TrialState.FAIL)
+                self.queue(study)
 
-        Raises `UserError` when one has failed, or all were killed.
-        """
+    def _commands(
+        self, machine: Machine, workers: int, trials: int | None, timeout: float | None, seed: int
+    ) -> list[list[str]]:
+        """What starts each worker, whose sampler has a seed of its own."""
         command = [sys.executable, "-m", "lowrank_da.cli", "sweep", self.name]
         command += ["--setting", self.setting_name, "--storage", self.url()]
         command += ["--device", machine.device.type, "--quiet"]
         command += ["--precision", "bf16" if machine.precision == "bf16-mixed" else "fp32"]
         command += [] if trials is None else ["--trials", str(trials)]
         command += [] if timeout is None else ["--timeout", str(timeout)]
-        threads = max(1, torch.get_num_threads() // workers)
+        seeds = range(seed * workers, (seed + 1) * workers)
+        return [[*command, "--seed", str(own)] for own in seeds]
+
+    def _spawn(self, commands: Sequence[list[str]]) -> list[int]:
+        """Processes on this machine, waited for; their exit codes, below zero for a killed one."""
+        threads = max(1, torch.get_num_threads() // len(commands))
         own = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        started = [
-            subprocess.Popen([*command, "--seed", str(own_seed)], env=own, cwd=self.checkout.root)
-            for own_seed in range(seed * workers, (seed + 1) * workers)
-        ]
-        codes = [process.wait() for process in started]
-        if any(code > 0 for code in codes) or all(code < 0 for code in codes):
-            raise UserError(f"{sum(map(bool, codes))} of {workers} workers failed; see above")
+        started = [subprocess.Popen(one, env=own, cwd=self.checkout.root) for one in commands]
+        return [process.wait() for process in started]
 
     def finished(self, study: optuna.Study) -> list[FrozenTrial]:
         """The complete trials, the best macro-F1 first, one for each experiment."""
@@ -427,8 +462,6 @@ class Sweep:
         return keep_records(self.checkout, self.name, self.setting_name, keys)
 
 
-WINNER = "winner"
-"""The name of the records of the experiment that a sweep has chosen."""
 APART = "give a --storage of its own, or delete the old one"
 
 
@@ -463,19 +496,48 @@ def storage(url: str) -> RDBStorage:
     """
     import sqlalchemy.exc
 
-    waiting = {"connect_args": {"timeout": LOCK_SECONDS}} if url.startswith("sqlite") else {}
-    try:
-        return RDBStorage(
-            url,
-            engine_kwargs=waiting,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
-        )
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        shown = _shown_url(url)
-        raise UserError(f"--storage {shown} cannot be opened ({_shown_url(cause)})") from error
+    lite = url.startswith("sqlite")
+    own = {"connect_args": {"timeout": LOCK_SECONDS}} if lite else {"pool_pre_ping": True}
+    for more in reversed(range(OPENINGS)):
+        try:
+            made = RDBStorage(
+                url,
+                engine_kwargs=own,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+            )
+            if lite:
+                _one_at_a_time(made)
+            return made
+        except (sqlalchemy.exc.SQLAlchemyError, OptunaError, ImportError, ValueError) as error:
+            clash = isinstance(error, sqlalchemy.exc.IntegrityError)
+            if more and (clash or "already exists" in str(error)):
+                time.sleep(1)  # another worker is making the tables
+                continue
+            cause = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            shown = _shown_url(url)
+            raise UserError(f"--storage {shown} cannot be opened ({_shown_url(cause)})") from error
+    raise AssertionError("the last opening returns or raises")
+
+
+def _one_at_a_time(made: RDBStorage) -> None:
+    """Let a SQLite transaction begin by taking the lock.
+
+    SQLite does not lock what is read to be changed: without this two workers that read at once
+    both take the same waiting trial.
+    """
+    from sqlalchemy import Connection, event
+
+    def connected(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # Python's module begins nothing of its own then
+
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(made.engine, "connect", connected)
+    event.listen(made.engine, "begin", begun)
+    made.engine.dispose()
 
 
 def objective(

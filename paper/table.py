@@ -17,7 +17,7 @@ from lowrank_da import discover
 from lowrank_da.corpus import ID, Corpus
 from lowrank_da.errors import unknown
 from lowrank_da.files import atomic
-from lowrank_da.run import Run, one_fingerprint
+from lowrank_da.run import HEAD, TRIAL, WINNER, Run, one_fingerprint
 from paper import words
 from paper.arms import beyond_thesis
 from paper.published import published
@@ -26,6 +26,8 @@ from paper.words import Text
 MISSING = "-"
 """Stands in every cell whose run is not there."""
 PACKAGE = "paper.tables"
+PRECISIONS = {"bf16-mixed": "bf16", "32-true": "fp32"}
+"""What the command line calls a record's precision; references have another one."""
 
 Runs = Mapping[str, Sequence[Run]]
 Row = tuple[str, ...]
@@ -145,7 +147,37 @@ class Table(ABC):
             body=self.body(Records(runs, facts, lang)),
             missing=missing,
             lang=lang,
+            again=self.again(used),
         )
+
+    def again(self, used: Sequence[Run]) -> str:
+        """The command that trains the quickest of the runs shown once more, or nothing.
+
+        On the same kind of machine its record has the same `result`. Trials and combinations are no
+        cells of their own, and what a sweep has chosen is the sweep's.
+        """
+        cells = [
+            run
+            for run in used
+            if "made_from" not in run.made_by
+            and "train_seconds" in run.measured
+            and not run.name.startswith(TRIAL)
+            and not run.name.endswith(HEAD)
+        ]
+        if not cells:
+            return ""
+        one = min(cells, key=lambda run: (run.measured["train_seconds"], run.name, run.seed))
+        if one.name == WINNER:
+            return of_sweep(one)
+        command = f"lowrank-da run {one.study} {one.name} --setting {one.setting} --seed {one.seed}"
+        precision = PRECISIONS.get(one.made_by["precision"])
+        machine = f" --device {one.made_by['device']} --precision {precision}" if precision else ""
+        return command + machine
+
+
+def of_sweep(run: Run) -> str:
+    """The command of the sweep that a record comes from."""
+    return f"lowrank-da sweep {run.study} --setting {run.setting}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +216,10 @@ _SPREAD = Text(
     "Среднее по начальным числам; после ±: стандартное отклонение по ним.",
 )
 _MISSING_RUNS = Text("Missing runs: {names}.", "Нет запусков: {names}.")
+_AGAIN = Text(
+    "The quickest of its runs again, in a fresh clone",
+    "Самый быстрый из запусков ещё раз, в свежей копии",
+)
 _TABLE = Text("Table", "Таблица")
 
 
@@ -236,6 +272,8 @@ class Built:
     body: Body
     missing: tuple[str, ...]
     lang: str
+    again: str = ""
+    """The command that repeats one of its runs."""
 
     @property
     def stem(self) -> str:
@@ -270,11 +308,17 @@ class Built:
         lines += [_pipes(row) for group in self.body.groups for row in group]
         for note in self.notes:
             lines += ["", _markdown(note)]
+        if self.again:
+            lines += ["", f"{_AGAIN.say(self.lang)}: `{self.again}`."]
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
         """As a `table` environment; needs the packages booktabs and graphicx."""
         groups = ["\n".join(_ampersands(row) for row in group) for group in self.body.groups]
+        below = [escape_latex(note) for note in self.notes]
+        if self.again:
+            command = escape_latex(self.again).replace("--", "-{}-")
+            below.append(rf"{_AGAIN.say(self.lang)}: \texttt{{{command}}}.")
         width = r"\ifdim\width>\linewidth \linewidth\else\width\fi"
         lines = [
             r"\begin{table}[htbp]",
@@ -289,7 +333,7 @@ class Built:
             "\n\\midrule\n".join(groups),
             r"\bottomrule",
             r"\end{tabular}}",
-            *(rf"\par\smallskip{{\footnotesize {escape_latex(note)}\par}}" for note in self.notes),
+            *(rf"\par\smallskip{{\footnotesize {note}\par}}" for note in below),
             r"\end{table}",
         ]
         return "\n".join(lines) + "\n"

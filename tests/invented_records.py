@@ -74,7 +74,12 @@ def record(
             "corpus": {"texts": counts, "mean_words": dict.fromkeys(every, 101.6)},
         },
         measured={"train_seconds": 10.0 + len(name), "seconds": 50.0, "tokens_per_second": 4321.0},
-        made_by={"fingerprint": fingerprint, "dirty": False},
+        made_by={
+            "fingerprint": fingerprint,
+            "dirty": False,
+            "device": "cpu",
+            "precision": "64-true" if name == "tfidf" else "bf16-mixed",
+        },
         predictions=said,
     )
 

@@ -330,7 +330,7 @@ def line(campaign: Campaign, name: str) -> str:
 
 
 def test_the_difference_from_kept_records_is_told(done: Campaign) -> None:
-    assert "no kept record" in line(done, "full")
+    assert "there is none" in line(done, "full")
     done.keep()
     results = done.checkout.results
     assert "the same result as the kept record" in line(done, "full")

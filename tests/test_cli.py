@@ -187,7 +187,9 @@ def test_a_damaged_record_or_resume_file_gets_one_line(
 ) -> None:
     command = ["run", "play", toy_checkout.TRIALS[1], *HERE, *CPU]
     assert cli.main(command) == 0
-    path = Path(capsys.readouterr().out.splitlines()[-1])
+    path, against = capsys.readouterr().out.splitlines()[-2:]
+    assert against == "Against the kept record: there is none"
+    path = Path(path)
     run = Run.load(path)
     state = f".{run.key}-{run.fingerprint[:8]}-32-true.resume"
     whole = path.read_text()
@@ -306,10 +308,10 @@ def test_one_arm_is_run_under_one_seed(
     assert cli.main(["run", "play", "owl_vs_human", *HERE, "--seed", "3", *CPU]) == 0
     lines = capsys.readouterr().out.splitlines()
     path = record_path(checkout.runs, "play", "room", "owl_vs_human", 3)
-    assert lines[-1] == str(path)
+    assert lines[-2:] == [str(path), "Against the kept record: there is none"]
     run = Run.load(path)
     assert run.labels == ("owl", "human")
-    assert lines[:-1] == [
+    assert lines[:-2] == [
         f"owl_vs_human on {role}: macro-F1 {run.result['splits'][role]['macro_f1']:.4f}"
         for role in ("select", "id", toy.OOD)
     ]
@@ -331,7 +333,7 @@ def test_a_study_is_reproduced_kept_and_shown(
     toy_checkout.commit(root)
     printed = run("reproduce", "play", *HERE, "--seeds", "1", *CPU)
     assert "Corpus: toy" in printed
-    assert "full (seed 0): no kept record" in printed
+    assert "full (seed 0): there is none" in printed
     for kind in ("*.md", "*.tex", "*.png", "*.pdf"):
         assert list((generated / "en").glob(kind))
 

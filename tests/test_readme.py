@@ -1,16 +1,25 @@
 """What the README shows is run: its Python here, its commands in `.ci/run`."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import optuna
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
+def python_that(has: str) -> str:
+    """The README's one Python example with that text."""
+    (found,) = (e for e in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if has in e)
+    return str(found)
+
+
 def test_the_python_example_runs(tmp_path: Path) -> None:
-    example, *_ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example = python_that("import train")
     assert len([line for line in example.splitlines() if line.strip()]) <= 10
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -22,9 +31,27 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert (tmp_path / "runs/mine/tiny/lora_rank_4--seed0.json").exists()
 
 
+def test_the_optuna_script_and_the_command_share_a_study(tmp_path: Path) -> None:
+    script = python_that("import optuna")
+    assert len([line for line in script.splitlines() if line.strip()]) <= 15
+    ignored = shutil.ignore_patterns("results", "__pycache__")
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=ignored)
+    sweep = ["-m", "lowrank_da.cli", "sweep", "lora_search", "--setting", "tiny", "--quiet"]
+    four = [*sweep, "--storage", "sqlite:///search.db", "--trials", "4", "--device", "cpu"]
+    for asked in (["-c", script], four):
+        done = subprocess.run(
+            [sys.executable, *asked], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'search.db'}")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+    assert len(list((tmp_path / "runs/lora_search/tiny").glob("grid/*.json"))) == 4
+
+
 def test_every_command_it_shows_is_run_by_ci() -> None:
     ci = (ROOT / ".ci/run").read_text() + (ROOT / "Makefile").read_text()
-    shown = re.findall(r"`lowrank-da ([^`]+)`", README)
+    written = re.sub(r"<!-- generated.*?/generated -->", "", README, flags=re.DOTALL)
+    shown = re.findall(r"`lowrank-da ([^`]+)`", written)
     assert len(shown) >= 9
     needs_network_or_records = ("data get", "keep")
     in_a_slow_test = ("run method_comparison ia3",)  # of test_extension.py

@@ -3,14 +3,18 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy.exc
 import toy
+from matplotlib import pyplot as plt
 from optuna.trial import TrialState
 
 from experiments import lora_search, rank_sweep
@@ -21,9 +25,10 @@ from lowrank_da.corpus import ID, SELECT, TRAIN, SealedError
 from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment
 from lowrank_da.methods.lora import LoRA
-from lowrank_da.run import Run, load_all
+from lowrank_da.run import WINNER, Run, load_all
 from lowrank_da.study import Checkout
-from lowrank_da.sweep import WINNER, Sweep
+from lowrank_da.sweep import Sweep
+from lowrank_da.sweep_figures import draw
 from lowrank_da.sweep_report import as_python, report
 
 MACHINE = train.machine("cpu", "fp32")
@@ -258,6 +263,22 @@ def test_a_lost_trial_is_done_again(checkout: Checkout, monkeypatch: pytest.Monk
     assert len({str(t.params) for t in one.finished(study)}) == 4
 
 
+def test_a_trial_lost_before_its_first_sign_of_life_is_done_again(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = sweep(checkout)
+    opened = one.open()
+    one.queue(opened)
+    number = opened.ask().number
+    monkeypatch.setattr(sweeps, "HEARTBEAT", 1)
+    monkeypatch.setattr(sweeps, "GRACE", 1)
+    time.sleep(1.1)
+    study = one.run(MACHINE)
+    assert study.trials[number].state is TrialState.FAIL
+    assert states(study).count(TrialState.COMPLETE) == 4
+    assert one.remaining(study) == 0
+
+
 def test_a_trial_that_nobody_asked_for_is_not_done(checkout: Checkout) -> None:
     """A script that goes on without end stops when the grid is done."""
     one = sweep(checkout)
@@ -322,6 +343,39 @@ def test_workers_are_started_with_their_part(
     assert all("--quiet" in command and "ranks" in command for command, _ in started)
 
 
+@pytest.mark.parametrize(
+    ("said", "opens"), [("table studies already exists", True), ("no such host", False)]
+)
+def test_a_storage_in_the_making_is_opened_again(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, said: str, opens: bool
+) -> None:
+    real, refusals = sweeps.RDBStorage, [said, said]
+
+    def making(*given: Any, **options: Any) -> Any:
+        if refusals:
+            raise sqlalchemy.exc.OperationalError("CREATE", {}, Exception(refusals.pop()))
+        return real(*given, **options)
+
+    monkeypatch.setattr(sweeps, "RDBStorage", making)
+    monkeypatch.setattr(sweeps.time, "sleep", lambda seconds: None)
+    with nullcontext() if opens else pytest.raises(UserError, match="no such host"):
+        assert sweep(checkout).open().trials == []
+    assert len(refusals) == (0 if opens else 1)
+
+
+def test_two_that_read_at_once_do_not_take_the_same_trial(checkout: Checkout) -> None:
+    """A transaction on SQLite holds the lock from its beginning, not from its first write."""
+    url = sweep(checkout).url()
+    first, second = sweeps.storage(url), sweeps.storage(url)
+    with first.engine.begin() as holding:
+        holding.exec_driver_sql("SELECT 1")
+        waiting = second.engine.execution_options()
+        with waiting.connect() as other:
+            other.connection.dbapi_connection.execute("PRAGMA busy_timeout = 1")
+            with pytest.raises(sqlalchemy.exc.OperationalError, match="locked"):
+                other.exec_driver_sql("SELECT 1")
+
+
 # -- an Optuna script of one's own
 
 
@@ -347,6 +401,10 @@ def test_a_script_works_on_the_same_study(checkout: Checkout) -> None:
         (lambda c: sweep(c).run(MACHINE, trials=0), "--trials 0"),
         (lambda c: sweep(c).run(MACHINE, workers=0), "--workers 0"),
         (lambda c: sweep(c).run(MACHINE, timeout=0), "--timeout 0"),
+        (
+            lambda c: sweep(c).run(MACHINE, ray_address="auto"),
+            "--ray wants a --storage",
+        ),
         (lambda c: sweep(c).best(sweep(c).open()), "no trial of ranks/room is finished"),
     ],
 )
@@ -421,6 +479,32 @@ def test_a_continued_sampler_draws_anew(checkout: Checkout) -> None:
     one.run(MACHINE, trials=1)
     study = one.run(MACHINE, trials=2)
     assert len({trial.params["learning_rate"] for trial in study.trials}) == 2
+
+
+# -- pictures of a search
+
+
+def test_a_search_is_drawn(checkout: Checkout, tmp_path: Path) -> None:
+    one = sweep(checkout, "search")
+    study = one.run(MACHINE, trials=2)
+    assert draw(one, study, tmp_path) == []
+    study = one.run(MACHINE, trials=4)
+    written = draw(one, study, tmp_path / "figures")
+    assert {path.name for path in written} == {
+        f"{name}.{kind}" for name in ("history", "importances") for kind in ("png", "pdf")
+    }
+    assert all(path.stat().st_size > 4000 for path in written)
+    assert not plt.get_fignums()
+
+
+def test_each_further_objective_has_a_front(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = sweep(checkout)
+    monkeypatch.setattr(one, "objectives", ("macro_f1", "adapter_parameters"))
+    study = one.run(MACHINE)
+    names = {path.name for path in draw(one, study, tmp_path)}
+    assert "front_adapter_parameters.png" in names
 
 
 # -- the command, and the sweeps that there are

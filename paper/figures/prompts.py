@@ -1,19 +1,16 @@
 """Prompt tuning: every seed's macro-F1 by the prompt's length and start."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from lowrank_da import metrics
-from lowrank_da.corpus import ID
 from paper import words
 from paper.figure import OfArms
 from paper.table import Records, Runs
+from paper.tables.spread import NAME, by_prompt, macro_f1
 from paper.words import Text
 
-NAME = re.compile(r"prompt_(?P<tokens>\d+)_(?P<start>\w+)")
 TOKENS = Text("tokens of the prompt", "токенов подсказки")
 STARTS = {"random": Text("random start", "случайное начало"), "text": Text("from words", "из слов")}
 MARKERS = {"random": ("o", "white"), "text": ("s", "0.3")}
@@ -29,17 +26,16 @@ class Seeds(OfArms):
 
     def draw(self, records: Records) -> Drawing:
         """Both starts beside each other at every length."""
-        found = {name: NAME.fullmatch(name) for name in self.shown(records.runs)}
-        lengths = sorted({int(match["tokens"]) for match in found.values() if match})
+        prompts = by_prompt(records.runs)
+        lengths = sorted({tokens for tokens, _ in prompts})
         drawing = Drawing(figsize=(5.4, 3.4), layout="constrained")
         axes = drawing.subplots()
         for shift, (start, label) in zip((-0.08, 0.08), STARTS.items(), strict=True):
             marker, face = MARKERS[start]
             means = []
             for place, length in enumerate(lengths):
-                runs = records.get(f"prompt_{length}_{start}")
-                f1 = [float(metrics.macro_f1(run.confusion(ID))) for run in runs]
-                means.append(float(np.mean(f1)) if f1 else np.nan)
+                f1 = macro_f1(prompts.get((length, start), ()))
+                means.append(float(f1.mean()) if len(f1) else np.nan)
                 said = label.say(records.lang) if place == 0 else None
                 where = [place + shift] * len(f1)
                 axes.plot(where, f1, marker, color="black", markerfacecolor=face, label=said)

@@ -8,16 +8,26 @@ import numpy as np
 
 from lowrank_da import metrics
 from lowrank_da.corpus import ID, SELECT
-from lowrank_da.run import TRIAL, Run
+from lowrank_da.run import TRIAL, WINNER, Run
 from paper import estimate, words
 from paper.rows import mean_seconds
-from paper.table import MISSING, Body, Records, Row, Runs, SettingFacts, Table, thousands
+from paper.table import (
+    MISSING,
+    Body,
+    Records,
+    Row,
+    Runs,
+    SettingFacts,
+    Table,
+    of_sweep,
+    thousands,
+)
 from paper.tables.effective_rank import effective_rank, spectra
 from paper.words import Text
 
 NAME = re.compile(rf"{TRIAL}(?P<parameter>[a-z_]+)_(?P<value>\d+)")
 """How the trials of a sweep over one whole number are named."""
-WINNER, CUT = "winner", "cut"
+CUT = "cut"
 ON_SELECT = Text("macro-F1 on select", "macro-F1 на выборке для отбора")
 ADAPTER = Text("adapter parameters", "параметров адаптера")
 EFFECTIVE = Text("effective rank", "эффективный ранг")
@@ -83,6 +93,10 @@ class Swept(Table):
     def applies(self, runs: Runs) -> bool:
         """Where a sweep's trials are."""
         return bool(swept(runs))
+
+    def again(self, used: Sequence[Run]) -> str:
+        """The sweep itself."""
+        return of_sweep(used[0]) if used else ""
 
     def body(self, records: Records) -> Body:
         """The value with the best mean macro-F1 is marked."""

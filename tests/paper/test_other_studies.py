@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from invented_records import LABELS, record
+from scipy import stats
 from sklearn.metrics import roc_curve
 from sklearn.utils.extmath import randomized_svd
 
@@ -17,6 +18,7 @@ from paper.figure import figures
 from paper.figures.pareto import front
 from paper.table import Records, SettingFacts, find
 from paper.tables.effective_rank import effective_rank, first_share
+from paper.tables.spread import deviation
 
 TWO = ("machine", "human")
 FACTS = SettingFacts("without_arxiv", "machine_or_human", "minilm", TWO)
@@ -158,6 +160,59 @@ def test_the_thesis_keeps_its_own_tables() -> None:
     assert len(LABELS) == 4
     for id in ("out_of_domain", "out_of_domain_against_full", "effective_rank"):
         assert not find(id).applies(thesis)
+
+
+# -- the spread of prompts over seeds
+
+
+def prompts(seeds: int, skills: dict[str, float]) -> dict[str, list[Run]]:
+    """Arms of two lengths; a start's seeds lie apart by its `skills`."""
+    return {
+        f"prompt_{tokens}_{start}": [
+            of(f"prompt_{tokens}_{start}", seed, 0.5 + apart * seed) for seed in range(seeds)
+        ]
+        for tokens in (20, 1)
+        for start, apart in skills.items()
+    }
+
+
+def test_the_spread_has_its_interval_and_one_test_a_length() -> None:
+    runs = prompts(5, {"random": 1.0, "text": 0.0})
+    found = rows("spread", runs)
+    assert [row[:2] for row in found] == [
+        (tokens, start) for tokens in ("1", "20") for start in ("random", "text")
+    ]
+    f1 = {
+        name: np.array([float(metrics.macro_f1(run.confusion(ID))) for run in several])
+        for name, several in runs.items()
+    }
+    for tokens, start, _, said, ends, _ in found:
+        own = f1[f"prompt_{tokens}_{start}"]
+        assert said.startswith(f"{own.std(ddof=1):.3f} [")
+        assert ends == f"{own.min():.3f}–{own.max():.3f}"
+    # Brown-Forsythe: an analysis of variance of distances from the median.
+    raw = {
+        tokens: stats.f_oneway(
+            *(np.abs(own - np.median(own)) for name, own in f1.items() if f"_{tokens}_" in name)
+        ).pvalue
+        for tokens in (1, 20)
+    }
+    adjusted = metrics.holm(list(raw.values()))
+    said = ["< 0.0001" if p < 0.0001 else f"{p:.4f}" for p in adjusted]
+    assert [row[5] for row in found] == ["", said[0], "", said[1]]
+
+
+def test_a_deviations_interval_covers_as_often_as_it_says() -> None:
+    samples = np.random.default_rng(0).normal(scale=2.0, size=(4000, 5))
+    ends = np.array([deviation(sample)[1:] for sample in samples])
+    covered = (ends[:, 0] < 2.0) & (ends[:, 1] > 2.0)
+    assert 0.94 < covered.mean() < 0.96
+
+
+def test_a_spread_needs_seeds() -> None:
+    assert all(row[3] == "-" and row[5] == "" for row in rows("spread", prompts(1, {"text": 0.0})))
+    one_length = {n: r for n, r in prompts(3, {"text": 0.0}).items() if "_20_" in n}
+    assert not find("spread").applies(one_length)
 
 
 # -- a sweep over one parameter

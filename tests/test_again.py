@@ -1,0 +1,87 @@
+"""The command below a table repeats a run: the same `result` as the record that is kept.
+
+Of each setting the quickest cell is repeated, which is the words' regression; networks in
+`make reproduce`, which says the same of each.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from invented_records import record
+
+from experiments import settings
+from lowrank_da import cli
+from lowrank_da.run import Run
+from paper import build
+from paper.table import find
+
+HERE = cli.checkout()
+CPU_MINUTES = 1
+"""A cell that took longer is repeated by hand."""
+
+
+def printed(study: str, setting: str, table: str) -> str:
+    """The command below a table of the kept records."""
+    records = build.read(HERE.results, study, setting, "en")
+    built = find(table).build(records.runs, records.facts, "en")
+    assert f": `{built.again}`." in built.markdown()
+    assert built.again.replace("--", "-{}-").replace("_", r"\_") in built.latex()
+    return built.again
+
+
+def repeat(command: Sequence[str], runs: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, Run]:
+    """The kept record and the one that the command makes."""
+    program, verb, study, name, _, setting, _, seed, *machine = command
+    assert (program, verb) == ("lowrank-da", "run")
+    assert machine[::2] in ([], ["--device", "--precision"])
+    here = cli.checkout()
+    monkeypatch.setattr(here, "runs", runs)
+    monkeypatch.setattr(cli, "checkout", lambda: here)
+    place = Path(study) / setting / f"{name}--seed{seed}.json"
+    kept = Run.load(here.results / place)
+    assert kept.measured["train_seconds"] < 60 * CPU_MINUTES
+    assert cli.main(list(command[1:])) == 0
+    return kept, Run.load(runs / place)
+
+
+@pytest.mark.parametrize(
+    ("study", "setting"),
+    [("thesis", "embedded"), pytest.param("thesis", "outfox", marks=pytest.mark.data)],
+)
+def test_the_quickest_cell_gives_the_kept_result_again(
+    study: str,
+    setting: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    corpus = getattr(settings, setting).corpus
+    command = shlex.split(printed(study, setting, "summary"))
+    kept, again = repeat(command, tmp_path, monkeypatch)
+    if kept.fingerprint != again.fingerprint:
+        pytest.skip(f"{corpus.name} has other texts here: its sources have other versions")
+    assert again.result == kept.result
+    assert "Against the kept record: the same result" in capsys.readouterr().out
+
+
+def test_what_is_no_cell_is_not_offered_to_be_repeated() -> None:
+    records = build.read(HERE.results, "thesis", "embedded", "en")
+    summary = find("summary")
+    every = [run for runs in records.runs.values() for run in runs]
+    trials = [run for run in every if run.name.startswith("grid/")]
+    combined = [run for run in every if "made_from" in run.made_by]
+    assert trials
+    assert combined
+    assert summary.again(trials + combined) == ""
+    for run in (run for run in every if run not in trials + combined):
+        said = summary.again([run])
+        assert said.startswith(f"lowrank-da run thesis {run.name} --setting embedded --seed 0")
+        assert said.endswith(" --device cpu --precision bf16") == (run.name != "tfidf")
+
+
+def test_what_a_sweep_has_chosen_is_repeated_by_the_sweep() -> None:
+    winner = record("winner")
+    for id in ("arms", "sweep"):
+        assert find(id).again([winner]) == "lowrank-da sweep thesis --setting outfox"
