@@ -48,7 +48,7 @@ class Size:
 _SHORT = replace(settings.embedded, select_texts=8, id_texts=8, epochs=1)
 SIZES = {
     "tiny": Size(settings.tiny, 1),
-    "small": Size(replace(_SHORT, train_texts=32), 3, defaults=("lora",)),
+    "small": Size(replace(_SHORT, train_texts=32), 2, defaults=("lora",)),
     "full": Size(replace(_SHORT, train_texts=64), 3),
 }
 

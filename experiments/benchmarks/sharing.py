@@ -128,7 +128,8 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
         Case(case, partial(probe, probing, machine, here.root, again=again))
         for case, again in (("a first linear probe", False), ("a second one", True))
     ]
-    measured = timing.interleaved(cases, size.repeats)
+    # One round has no time for another one that is not counted.
+    measured = timing.interleaved(cases, size.repeats, warm_up=size.repeats > 1)
 
     def row(what: str, over: str, under: str, target: str | None, note: str = "") -> Row:
         limit = timing.median(measured[over], "flops") / timing.median(measured[under], "flops")
