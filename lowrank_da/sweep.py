@@ -278,9 +278,10 @@ class Sweep:
             raise
 
     def trial_name(self, parameters: Mapping[str, Any], experiment: Experiment) -> str:
-        """Of its records: by its parameters where they make a short name, else by its key."""
+        """Of its records: of a grid by its parameters where they make a short name, else by key."""
         said = "-".join(f"{name}_{value}" for name, value in parameters.items())
-        return TRIAL + (said if re.fullmatch(r"[\w.-]{1,60}", said) else experiment.key)
+        short = self.grid() is not None and re.fullmatch(r"[\w.-]{1,60}", said)
+        return TRIAL + (said if short else experiment.key)
 
     def run(
         self,

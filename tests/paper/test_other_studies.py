@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from invented_records import LABELS, record
 from scipy import stats
 from sklearn.metrics import roc_curve
@@ -12,12 +14,14 @@ from sklearn.utils.extmath import randomized_svd
 
 from lowrank_da import metrics
 from lowrank_da.corpus import ID, SELECT
+from lowrank_da.methods.lora import LoRA
 from lowrank_da.run import Run
 from paper import estimate
 from paper.figure import figures
 from paper.figures.pareto import front
 from paper.table import Records, SettingFacts, find
 from paper.tables.effective_rank import effective_rank, first_share
+from paper.tables.search import unbeaten
 from paper.tables.spread import deviation
 
 TWO = ("machine", "human")
@@ -249,3 +253,60 @@ def test_a_sweep_is_drawn(tmp_path: Path) -> None:
         ".png",
         ".pdf",
     ]
+
+
+# -- a search over several parameters
+
+
+def found_by_search(rank: int, rate: float, skill: float, seconds: float) -> list[Run]:
+    key = f"{rank:08x}{int(rate * 1e6):08x}"
+    one = record(
+        f"grid/{key}",
+        roles=(SELECT,),
+        skill=skill,
+        method={"is": "lora", "rank": rank} if rank != LoRA().rank else {"is": "lora"},
+        learning_rate=rate,
+    )
+    parameters = one.result["parameters"] | {"adapter": 100 * rank}
+    measured = {"train_seconds": seconds, "trunk_seconds": 99.0}
+    result = one.result | {"parameters": parameters}
+    return [replace(one, key=key, result=result, measured=measured)]
+
+
+def test_a_searchs_front_is_what_no_trial_beats() -> None:
+    tried = [
+        found_by_search(8, 0.001, 3.0, 10.0),
+        found_by_search(2, 0.002, 1.5, 5.0),
+        found_by_search(4, 0.002, 0.2, 6.0),
+        found_by_search(16, 0.004, 0.5, 4.0),
+    ]
+    runs = {own[0].name: own for own in tried}
+    f1 = [float(metrics.macro_f1(own[0].confusion(SELECT))) for own in tried]
+    assert f1[0] > f1[1] > max(f1[2:]), "the skills make them so"
+    winner = replace(record("winner"), key=tried[1][0].key)
+    table = find("search")
+    assert table.applies(runs)
+    assert not find("sweep").applies(runs)
+    built = table.build(runs | {"winner": [winner]}, FACTS, "en")
+    assert built.body.header[:2] == ("rank", "learning_rate")
+    (rows_,) = built.body.groups
+    assert [row[:2] for row in rows_] == [("8", "0.001"), ("2", "0.002"), ("16", "0.004")]
+    assert [row[3:] for row in rows_] == [
+        ("800", "10.0", ""),
+        ("200", "5.0", "best on select"),
+        ("1,600", "4.0", ""),
+    ]
+    assert "Of 4 trials" in built.notes[0]
+    assert built.again == "lowrank-da sweep thesis --setting outfox"
+
+
+@given(st.dictionaries(st.integers(), st.tuples(*[st.integers(0, 3)] * 3), min_size=1))
+def test_everything_off_a_front_is_beaten_by_one_on_it(every: dict[int, tuple[int, ...]]) -> None:
+    named = {str(name): tuple(map(float, own)) for name, own in every.items()}
+    front_ = unbeaten(named)
+    for name, own in named.items():
+        as_good = [f for f in front_ if all(a <= b for a, b in zip(named[f], own, strict=True))]
+        if name in front_:
+            assert all(named[f] == own for f in as_good)
+        else:
+            assert any(named[f] != own for f in as_good)
