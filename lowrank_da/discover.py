@@ -10,9 +10,10 @@ import pkgutil
 from types import ModuleType
 from typing import TypeVar
 
-from lowrank_da.errors import unknown
+from lowrank_da.errors import UserError, unknown
 
 T = TypeVar("T")
+ABSTRACT = "__abstractmethods__"
 
 
 def names(package: str) -> list[str]:
@@ -37,15 +38,31 @@ def find(package: str, name: str, kind: str) -> ModuleType:
 
 
 def the_class(module: ModuleType, base: type[T]) -> type[T]:
-    """The one public concrete subclass of `base` that `module` itself defines."""
-    found = [
+    """The one public concrete subclass of `base` that `module` itself defines, a frozen dataclass.
+
+    Raises `UserError` where it is another number, and where one lacks a part or its decorator.
+    """
+    own = [
         value
         for _, value in inspect.getmembers(module, inspect.isclass)
         if issubclass(value, base)
         and value.__module__ == module.__name__
         and not value.__name__.startswith("_")
-        and not inspect.isabstract(value)
     ]
+    found = [value for value in own if not inspect.isabstract(value)]
     if len(found) != 1:
-        raise TypeError(f"{module.__name__} must define exactly one {base.__name__}, has {found}")
+        has = [value.__name__ for value in found] or [
+            f"{value.__name__}, which lacks {', '.join(sorted(getattr(value, ABSTRACT)))}"
+            for value in own
+        ]
+        raise UserError(
+            f"{module.__name__} must define exactly one {base.__name__}; it has"
+            f" {' and '.join(has) or 'none'}"
+        )
+    made = vars(found[0]).get("__dataclass_params__")
+    if made is None or not made.frozen:
+        raise UserError(
+            f"{module.__name__}: put @dataclass(frozen=True) above {found[0].__name__}; its fields"
+            " are its name in records"
+        )
     return found[0]

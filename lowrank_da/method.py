@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lowrank_da import discover, methods
-from lowrank_da.backbone import Backbone, Map
-from lowrank_da.errors import UserError
+from lowrank_da.backbone import ATTENTION, FFN, Backbone, Map
+from lowrank_da.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class Method(ABC):
-    """One way to adapt a pretrained encoder."""
+    """One way to adapt a pretrained encoder, which starts as the pretrained function.
+
+    `anatomy` finds an encoder's parts in every family, `Backbone` counts them. What trains weights
+    that are there already adds none, and says so in `trained_parameters` (see `bitfit.py`).
+    """
 
     rates: ClassVar[tuple[float, ...]] = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)
     """Learning rates to try, rising; a study may try others."""
@@ -86,17 +90,24 @@ class Work:
     """What a method's training computes beside the passes through frozen maps, see `cost.py`."""
 
     embeddings: bool = False
-    """Something that enters the lowest layer's maps trains, a norm before them, say."""
+    """Something trains that enters the maps of the lowest layer which is not frozen."""
     weights: bool = False
     """The maps' own weights train."""
     touched: frozenset[Map] = frozenset()
-    """The maps at whose output something trains: a bias, a factor, or a module behind it."""
+    """The maps at whose output something trains: a bias, a factor, or what stands behind it: a
+    module, or the norm that its output is added before."""
     behind: Mapping[Map, tuple[int, ...]] = field(default_factory=dict)
     """The sizes of the matrices that a map's output rows go through, one after the other."""
     tokens: int = 0
     """Virtual tokens around each text."""
     keys: int = 0
     """Keys and values before each text, in every layer."""
+
+    def __post_init__(self) -> None:
+        known = ATTENTION + FFN
+        for name in (*self.touched, *self.behind):
+            if name not in known:
+                raise unknown("map", name, known)
 
     def beside(self, other: "Work") -> "Work":
         """Both together."""

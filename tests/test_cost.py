@@ -14,7 +14,7 @@ import torch
 from tiny_models import BACKBONES, encoder, padded
 from torch.utils.flop_counter import FlopCounterMode
 
-from lowrank_da import cost
+from lowrank_da import cost, discover
 from lowrank_da.backbone import (
     ATTENTION,
     DISTILROBERTA,
@@ -27,7 +27,9 @@ from lowrank_da.backbone import (
 from lowrank_da.batches import pack
 from lowrank_da.cost import COARSE, LEAST, Limit, forward_flops, merging_flops, training_flops
 from lowrank_da.encode import encode
+from lowrank_da.errors import UserError
 from lowrank_da.method import Method, Work
+from lowrank_da.method import method as method_called
 from lowrank_da.methods.adapter import Adapter
 from lowrank_da.methods.bitfit import BitFit
 from lowrank_da.methods.both import Both
@@ -222,12 +224,16 @@ def beside(backbone: Backbone, method: Method) -> int:
     return total
 
 
-@pytest.mark.parametrize("other", OTHERS)
+FILES = {name: method_called(name)() for name in discover.names("lowrank_da.methods")}
+"""Every method found, with its defaults."""
+
+
+@pytest.mark.parametrize("other", FILES | OTHERS)
 @pytest.mark.parametrize("name", THREE)
 def test_other_methods(name: str, other: str) -> None:
-    backbone, method = THREE[name], OTHERS[other]
+    backbone, method = THREE[name], (FILES | OTHERS)[other]
     count = counted(backbone, method) - beside(backbone, method)
-    if backbone.decoder and other == "p_tuning, both":
+    if backbone.decoder and isinstance(method, PTuning) and method.side == "both":
         # Its text's last token is not the row's, so all of the last layer is computed.
         assert count > training_flops(backbone, method, LENGTHS)
         limit = replace(LEAST, first_token=False)
@@ -498,3 +504,9 @@ def test_texts_add_up_and_long_ones_cost_more() -> None:
         assert sum(parts) == training_flops(MINILM, method, iter([10, 20]))
         assert parts[1] > 2 * parts[0]
     assert forward_flops(MINILM, []) == 0
+
+
+def test_work_at_a_map_that_is_not_there_is_refused() -> None:
+    for work in ({"touched": frozenset({"attention_out"})}, {"behind": {"attention_out": (1,)}}):
+        with pytest.raises(UserError, match="did you mean 'attention_output'"):
+            Work(**work)

@@ -77,7 +77,8 @@ class Norms(Method):
         return backbone.norm_parameters
 
     def work(self, backbone):
-        return Work(touched=frozenset({"attention_output", "ffn_out"}))
+        touched = frozenset({"attention_output", "ffn_out"})
+        return Work(embeddings=backbone.decoder, touched=touched)
 '''
 
 STUDY = '''
@@ -206,6 +207,7 @@ def test_the_readmes_method_has_every_property_and_trains(tree: Path) -> None:
         "-p",
         "no:cacheprovider",
         "tests/test_methods.py",
+        "tests/test_cost.py",
         "-k",
         "ia3",
     ]
