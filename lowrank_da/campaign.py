@@ -18,7 +18,7 @@ class Campaign:
     def __init__(self, checkout: Checkout, study: str, setting: str) -> None:
         self.checkout, self.study_name, self.setting_name = checkout, study, setting
         self.study, self.setting = checkout.study(study), checkout.setting(setting, study)
-        if not hasattr(self.study, "arms"):
+        if checkout.is_sweep(study):
             raise UserError(f"{study} is a sweep, not a study; run `lowrank-da sweep {study}`")
 
     @property

@@ -48,7 +48,8 @@ def list_things(arguments: Arguments) -> None:
         "backbones": lambda: list(BACKBONES),
         "methods": lambda: discover.names(methods.__name__),
         "settings": lambda: list(here.settings()),
-        "studies": here.studies,
+        "studies": lambda: [name for name in here.studies() if not here.is_sweep(name)],
+        "sweeps": lambda: [name for name in here.studies() if here.is_sweep(name)],
     }
     if arguments.kind and arguments.kind not in kinds:
         raise unknown("kind", arguments.kind, kinds)
@@ -184,7 +185,7 @@ def sweep(arguments: Arguments) -> None:
 def keep(arguments: Arguments) -> None:
     """Copy a study's clean records from runs/ to experiments/results/."""
     here = checkout()
-    if hasattr(here.study(arguments.study), "propose"):
+    if here.is_sweep(arguments.study):
         from lowrank_da.sweep import Sweep
 
         one = Sweep(here, arguments.study, arguments.setting, arguments.storage)

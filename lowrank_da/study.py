@@ -82,7 +82,7 @@ class Checkout:
         self.results = self.root / "experiments" / "results"
 
     def studies(self) -> list[str]:
-        """The names of the files of `experiments/` that are studies."""
+        """The names of the files of `experiments/` that are studies, sweeps among them."""
         return [name for name in discover.names(self.package) if name != "settings"]
 
     def study(self, name: str) -> Study:
@@ -90,6 +90,10 @@ class Checkout:
         if name not in self.studies():
             raise unknown("study", name, self.studies())
         return cast(Study, discover.find(self.package, name, "study"))
+
+    def is_sweep(self, name: str) -> bool:
+        """Whether that file is a sweep (see `sweep.py`); `UserError` for an unknown name."""
+        return hasattr(self.study(name), "propose")
 
     def settings(self, study: str | None = None) -> dict[str, Setting]:
         """Every setting of `settings.py` by name, and those that the study itself defines."""

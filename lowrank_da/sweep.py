@@ -109,7 +109,7 @@ class Sweep:
         """
         self.checkout, self.name, self.setting_name = checkout, name, setting
         self.definition: Any = checkout.study(name)
-        if not hasattr(self.definition, "propose"):
+        if not checkout.is_sweep(name):
             raise UserError(f"{name} is a study, not a sweep; run `lowrank-da reproduce {name}`")
         self.setting = checkout.setting(setting, name)
         if setting not in getattr(self.definition, "SEEDS", {}):

@@ -263,6 +263,8 @@ def test_list_names_what_there_is(checkout: Checkout, capsys: pytest.CaptureFixt
     assert "studies: play" in lines
     assert cli.main(["list", "studies"]) == 0
     assert capsys.readouterr().out == "studies: play\n"
+    assert cli.main(["list", "sweeps"]) == 0
+    assert capsys.readouterr().out == "sweeps: \n"
 
 
 def test_list_methods_tells_what_each_trains(

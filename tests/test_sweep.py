@@ -533,6 +533,11 @@ def test_the_kept_rates_are_those_of_the_kept_trials() -> None:
         )
 
 
+def test_sweeps_are_listed_apart(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "sweeps"]) == 0
+    assert capsys.readouterr().out == "sweeps: ranks, search\n"
+
+
 def test_the_sweeps_of_the_project_propose() -> None:
     here = cli.checkout()
     setting = here.setting("tiny", "rank_sweep")

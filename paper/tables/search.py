@@ -32,9 +32,8 @@ def searched(runs: Runs) -> dict[str, Sequence[Run]]:
 def arguments(run: Run) -> dict[str, Any]:
     """What a trial's experiment says of its method, with the defaults that a record leaves out."""
     said: Mapping[str, Any] = run.experiment["method"]
-    known = {
-        own.name: own.default for own in fields(method(said["is"])) if own.default is not NO_DEFAULT
-    }
+    kind: Any = method(said["is"])
+    known = {own.name: own.default for own in fields(kind) if own.default is not NO_DEFAULT}
     return known | dict(said) | {"learning_rate": run.experiment["learning_rate"]}
 
 
@@ -47,7 +46,7 @@ def varied(every: Sequence[dict[str, Any]]) -> tuple[str, ...]:
 def seconds(runs: Sequence[Run]) -> float:
     """Of one seed's training, as the sweep counts them: frozen layers' pass apart."""
     parts = ("train_seconds", "head_seconds")
-    return sum(run.measured.get(part, 0.0) for run in runs for part in parts) / len(runs)
+    return float(sum(run.measured.get(part, 0.0) for run in runs for part in parts)) / len(runs)
 
 
 def costs(runs: Sequence[Run]) -> tuple[float, float, float]:
