@@ -111,8 +111,8 @@ def run(arguments: Arguments) -> None:
         done = here.run_arm(name, here.tuned_arm(name, machine), seed, machine)
     for role, numbers in done.result["splits"].items():
         print(f"{done.name} on {role}: macro-F1 {numbers['macro_f1']:.4f}")
-    print(done.path(here.checkout.runs))
     print(f"Against the kept record: {here.against_kept(done)}")
+    print(done.path(here.checkout.runs))
 
 
 def reproduce(arguments: Arguments) -> None:
