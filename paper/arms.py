@@ -24,6 +24,9 @@ def found(runs: "Runs") -> tuple[str, ...]:
 
 
 def beyond_thesis(runs: "Runs") -> bool:
-    """Whether an arm is there that the thesis' study does not have."""
+    """Whether an arm, or a trial of one, is there that the thesis' study does not have."""
     binary = f"_vs_{Corpus.human}"
-    return any(name not in ALL_CLASSES and not name.endswith(binary) for name in found(runs))
+    trials = (name for name in runs if runs[name] and name.startswith(TRIAL))
+    tried = {name.removeprefix(TRIAL).partition("--lr")[0] for name in trials}
+    every = {*found(runs), *tried}
+    return any(name not in ALL_CLASSES and not name.endswith(binary) for name in every)

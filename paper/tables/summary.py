@@ -206,7 +206,7 @@ class Found(Summary):
 
     def applies(self, runs: Runs) -> bool:
         """Where an arm is that the thesis does not have."""
-        return beyond_thesis(runs)
+        return beyond_thesis(runs) and bool(found(runs))
 
     def body(self, records: Records) -> Body:
         """Without the columns that no record fills."""

@@ -219,6 +219,15 @@ def test_a_spread_needs_seeds() -> None:
     assert not find("spread").applies(one_length)
 
 
+def test_trials_alone_fill_no_table_of_the_thesis() -> None:
+    for name in ("grid/adapter--lr1.0e-03", "grid/rank_8"):
+        trials = {name: [record(name, roles=(SELECT,))]}
+        for id in ("1", "4", "summary", "arms", "comparisons"):
+            assert not find(id).applies(trials), (name, id)
+    own = {"grid/lora--lr1.0e-03": [record("grid/lora--lr1.0e-03", roles=(SELECT,))]}
+    assert find("summary").applies(own)
+
+
 # -- a sweep over one parameter
 
 
