@@ -47,7 +47,7 @@ class Size:
 SIZES = {
     "tiny": Size(settings.tiny, (0, 1)),
     "small": Size(
-        replace(settings.embedded, train_texts=50, epochs=1, select_texts=50, id_texts=100), (0,)
+        replace(settings.embedded, train_texts=100, epochs=1, select_texts=50, id_texts=100), (0,)
     ),
     "full": Size(settings.embedded, (0, 1, 2)),
 }
