@@ -220,6 +220,7 @@ _AGAIN = Text(
     "The quickest of its runs again, in a fresh clone",
     "Самый быстрый из запусков ещё раз, в свежей копии",
 )
+_SWEEP_AGAIN = Text("The sweep again, in a fresh clone", "Перебор ещё раз, в свежей копии")
 _TABLE = Text("Table", "Таблица")
 
 
@@ -300,6 +301,12 @@ class Built:
         names = ", ".join(self.missing)
         return (*self.body.notes, _MISSING_RUNS.say(self.lang, names=names))
 
+    @property
+    def _again_means(self) -> str:
+        """What the command repeats."""
+        kind = _SWEEP_AGAIN if self.again.startswith("lowrank-da sweep") else _AGAIN
+        return kind.say(self.lang)
+
     def markdown(self) -> str:
         """As a GitHub table below its caption; ends with a line break."""
         number = f"{_TABLE.say(self.lang)} {self.id}. " if self.id.isdigit() else ""
@@ -309,7 +316,7 @@ class Built:
         for note in self.notes:
             lines += ["", _markdown(note)]
         if self.again:
-            lines += ["", f"{_AGAIN.say(self.lang)}: `{self.again}`."]
+            lines += ["", f"{self._again_means}: `{self.again}`."]
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
@@ -318,7 +325,7 @@ class Built:
         below = [escape_latex(note) for note in self.notes]
         if self.again:
             command = escape_latex(self.again).replace("--", "-{}-")
-            below.append(rf"{_AGAIN.say(self.lang)}: \texttt{{{command}}}.")
+            below.append(rf"{self._again_means}: \texttt{{{command}}}.")
         width = r"\ifdim\width>\linewidth \linewidth\else\width\fi"
         lines = [
             r"\begin{table}[htbp]",

@@ -54,7 +54,7 @@ class SweepCurve(Figure):
                 estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()].value for runs in cuts
             ]
             left.plot(places, lost, "s--", color="0.4", markersize=4, label=CUT_TO.say(lang))
-            left.legend(frameon=False, fontsize=8)
+            left.legend(frameon=False, fontsize=8, loc="lower right")
         left.set_ylabel(ON_SELECT.say(lang))
         ranks = [[mean_rank(run) or np.nan for run in runs] for runs in by_value.values()]
         for place, own in zip(places, ranks, strict=True):
