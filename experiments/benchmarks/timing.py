@@ -196,14 +196,16 @@ def points(
     """
     test = metrics.paired_bootstrap(true, first, second, classes)
     a, b = (macro_f1(true, said, classes) for said in (first, second))
-    said = f"mean over {len(first)} seeds" if len(first) > 1 else "one seed"
+    several = len(first) > 1
+    said = f"mean over {len(first)} seeds" if several else "one seed"
+    over = "texts and seeds" if several else "texts"
     return Row(
         what=f"{what}: macro-F1, points",
         target=target,
         ratio=100 * test.difference,
         low=100 * float(test.interval.low),
         high=100 * float(test.interval.high),
-        note=f"{said}, {len(true):,} texts; in brackets the 95 % bootstrap interval over both"
+        note=f"{said}, {len(true):,} texts; in brackets the 95 % bootstrap interval over {over}"
         + (f"; {note}" if note else ""),
         rounds=tuple(100 * (x - y) for x, y in zip(a, b, strict=True)),
     )
