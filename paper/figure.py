@@ -41,9 +41,9 @@ class Figure(ABC):
     """The file's name without its ending."""
     caption: Text
 
-    @abstractmethod
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """The names of the runs it shows."""
+        """The names of the runs it shows: none, where all found is shown."""
+        return ()
 
     def applies(self, runs: Runs) -> bool:
         """Whether there is anything to show; a figure of the thesis has its arms alone."""
@@ -78,10 +78,6 @@ class Figure(ABC):
 @dataclass(frozen=True, kw_only=True)
 class OfArms(Figure):
     """A figure of whatever arms a study beyond the thesis has."""
-
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """No run by name."""
-        return ()
 
     def shown(self, runs: Runs) -> tuple[str, ...]:
         """The arms that it shows: here all."""

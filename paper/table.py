@@ -111,9 +111,9 @@ class Table(ABC):
     """The number in the thesis, or a word for a table that the thesis does not have."""
     title: Text
 
-    @abstractmethod
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """The names of the runs without which cells stay empty."""
+        """The names of the runs without which cells stay empty: none, where all found is shown."""
+        return ()
 
     @abstractmethod
     def body(self, records: Records) -> Body:

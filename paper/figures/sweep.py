@@ -10,7 +10,7 @@ from lowrank_da.corpus import SELECT
 from lowrank_da.run import Run
 from paper import estimate
 from paper.figure import Figure
-from paper.table import Records, Runs, SettingFacts
+from paper.table import Records, Runs
 from paper.tables.sweep import CUT_TO, EFFECTIVE, ON_SELECT, cut, mean_rank, parameter, swept
 from paper.words import Text
 
@@ -20,10 +20,6 @@ ALLOWED = Text("allowed", "допустимый")
 @dataclass(frozen=True, kw_only=True)
 class SweepCurve(Figure):
     """Macro-F1 on *select* with its interval and every seed; beside it the effective rank."""
-
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """No run by name."""
-        return ()
 
     def applies(self, runs: Runs) -> bool:
         """Where a sweep's trials are."""

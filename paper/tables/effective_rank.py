@@ -61,10 +61,6 @@ def _shown(by_seed: Sequence[float], decimals: int = 2) -> str:
 class EffectiveRanks(Table):
     """One row an arm whose record holds its updates' singular values."""
 
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """No run by name."""
-        return ()
-
     def _arms(self, runs: Runs) -> list[str]:
         return [name for name in found(runs) if all(spectra(run) for run in runs[name])]
 

@@ -27,10 +27,6 @@ NO_TRIAL = Text("No trial is recorded.", "Проб не записано.")
 class LearningRates(Table):
     """A group an arm, its rates ascending."""
 
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """No run by name: whatever was tried is shown."""
-        return ()
-
     def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
         """Every trial at hand."""
         return [run for name in sorted(runs) if NAME.fullmatch(name) for run in runs[name]]

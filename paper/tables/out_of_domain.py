@@ -48,10 +48,6 @@ def _ood_roles(runs: Runs) -> list[str]:
 class OutOfDomain(Table):
     """A group an arm: its own domain first, then the others."""
 
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """No run by name: whatever there is is shown."""
-        return ()
-
     def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
         """Every arm at hand."""
         return [run for name in _names(runs) for run in runs.get(name, ())]

@@ -31,10 +31,6 @@ COUNTED = Text(
 class Counted(Table):
     """A table without runs."""
 
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """No run: nothing is measured."""
-        return ()
-
     def applies(self, runs: Runs) -> bool:
         """Only where a method beside full fine-tuning and LoRA was trained."""
         every = (run.experiment.get("method") for seeds in runs.values() for run in seeds)

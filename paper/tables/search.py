@@ -76,10 +76,6 @@ def shown(value: Any) -> str:
 class Search(Table):
     """A row a trial on the front."""
 
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """No run by name."""
-        return ()
-
     def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
         """Every trial at hand."""
         return [run for own in searched(runs).values() for run in own]

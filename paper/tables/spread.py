@@ -59,10 +59,6 @@ def macro_f1(runs: Sequence[Run]) -> NDArray[np.float64]:
 class Spread(Table):
     """A row a length and start."""
 
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """No run by name."""
-        return ()
-
     def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
         """Every prompt at hand."""
         return [run for several in by_prompt(runs).values() for run in several]

@@ -78,10 +78,6 @@ def mean_rank(run: Run) -> float | None:
 class Swept(Table):
     """A row a value."""
 
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """No run by name: whatever was tried is shown."""
-        return ()
-
     def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
         """Every trial at hand."""
         return [run for of_value in swept(runs).values() for run in of_value]

@@ -2,17 +2,13 @@
 
 from dataclasses import dataclass
 
-from paper.table import Body, Math, OfThesis, Records, SettingFacts
+from paper.table import Body, Math, OfThesis, Records
 from paper.words import Text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update(OfThesis):
     """The three lines of the thesis; they hold for every W, A and B of fitting shapes."""
-
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """No run: nothing is measured."""
-        return ()
 
     def body(self, records: Records) -> Body:
         """The weights after the update, and the output written in two ways."""
