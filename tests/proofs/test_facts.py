@@ -31,7 +31,7 @@ from proofs.facts import Fact
         (facts.gpu_hours(), "table 1"),
         (facts.lecture_size(), "Comparison"),
         (facts.lecture_accuracy(), "Probing"),
-        (facts.public_log(), "issue"),
+        (facts.public_log(), "thread"),
         (facts.distilroberta(), "configuration"),
     ],
 )
