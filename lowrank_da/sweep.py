@@ -13,7 +13,8 @@ A sweep is a file of `experiments/` with
 
 The trials lie in an Optuna storage, which several workers, hosts and a script of one's own share:
 
-    study = optuna.load_study(study_name="rank_sweep/embedded", storage=storage(url))
+    storage = sweep_storage.storage(url)
+    study = optuna.load_study(study_name="rank_sweep/embedded", storage=storage)
     study.optimize(objective("rank_sweep", "embedded"), n_trials=3)
 
 A worker that is killed loses one trial, which another one does again; a trial that broke off with
@@ -31,17 +32,16 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 import torch
-from optuna.exceptions import OptunaError
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lowrank_da import train
+from lowrank_da import sweep_storage, train
 from lowrank_da.campaign import keep_records
 from lowrank_da.corpus import SELECT
 from lowrank_da.errors import UserError, unknown
@@ -50,14 +50,6 @@ from lowrank_da.run import TRIAL, WINNER, Run
 from lowrank_da.study import Checkout
 from lowrank_da.train import Cell, Machine
 
-HEARTBEAT, GRACE = 20, 60
-"""Seconds between signs of life of a running trial, and after how many without it is given up."""
-RETRIES = 3
-"""How often a trial is done again whose worker was lost."""
-LOCK_SECONDS = 40
-"""How long a worker waits for another one that writes into the same SQLite file."""
-OPENINGS = 5
-"""How often a new storage is opened while other workers are making its tables."""
 SEED_STEP = 7919
 """By how much a sampler's seed moves with each trial that is there: it never starts anew."""
 
@@ -127,7 +119,7 @@ class Sweep:
         for one in (*self.objectives, *self.limits):
             if one not in OBJECTIVES:
                 raise unknown(f"objective in experiments/{name}.py", one, OBJECTIVES)
-        self._url = _absolute(url) if url else None
+        self._url = sweep_storage.absolute(url) if url else None
 
     @property
     def study_name(self) -> str:
@@ -163,7 +155,7 @@ class Sweep:
         directions = [OBJECTIVES[name].direction for name in self.objectives]
         study = optuna.create_study(
             study_name=self.study_name,
-            storage=storage(self.url()),
+            storage=sweep_storage.storage(self.url()),
             directions=directions,
             pruner=optuna.pruners.MedianPruner() if self.prunes else optuna.pruners.NopPruner(),
             load_if_exists=True,
@@ -193,7 +185,7 @@ class Sweep:
                 study.enqueue_trial(asked, {QUEUED: asked})
 
     def _place(self) -> str:
-        return f"{self.study_name} in {_shown_url(self.url())}"
+        return f"{self.study_name} in {sweep_storage.shown(self.url())}"
 
     @property
     def prunes(self) -> bool:
@@ -362,16 +354,16 @@ class Sweep:
                 if not said:
                     print("waiting for trials that other workers have begun", file=sys.stderr)
                     said = True
-                time.sleep(min(HEARTBEAT / 4, max(0.0, end - time.monotonic())))
+                time.sleep(min(sweep_storage.HEARTBEAT / 4, max(0.0, end - time.monotonic())))
             else:
                 break
 
     def _give_up_unbegun(self, study: optuna.Study) -> None:
         """What Optuna cannot see: trials whose worker was lost before its first sign of life."""
-        now = datetime.now()
+        late = datetime.now() - timedelta(seconds=sweep_storage.GRACE)
         for trial in study.get_trials(states=(TrialState.RUNNING,)):
             began = trial.datetime_start
-            if "key" not in trial.user_attrs and began and (now - began).total_seconds() > GRACE:
+            if "key" not in trial.user_attrs and began and began < late:
                 study.tell(trial.number, state=TrialState.FAIL)
                 self.queue(study)
 
@@ -472,73 +464,11 @@ def _surplus(trial: Trial, why: str) -> optuna.TrialPruned:
     return optuna.TrialPruned(why)
 
 
-def _absolute(url: str) -> str:
-    """A SQLite file's path from the root, for workers start in another folder."""
-    start = "sqlite:///"
-    return start + str(Path(url.removeprefix(start)).absolute()) if url.startswith(start) else url
-
-
-def _shown_url(url: str) -> str:
-    """Without its password."""
-    return re.sub(r"(://[^:/@]+):[^@]+@", r"\1:***@", url)
-
-
 def counts(study: optuna.Study) -> dict[TrialState, int]:
     """Trials by state, surplus ones left out."""
     trials = study.get_trials(deepcopy=False)
     states = [trial.state for trial in trials if SURPLUS not in trial.user_attrs]
     return {state: states.count(state) for state in TrialState}
-
-
-def storage(url: str) -> RDBStorage:
-    """The storage behind a URL, whose running trials give signs of life.
-
-    Raises `UserError` when it cannot be opened.
-    """
-    import sqlalchemy.exc
-
-    lite = url.startswith("sqlite")
-    own = {"connect_args": {"timeout": LOCK_SECONDS}} if lite else {"pool_pre_ping": True}
-    for more in reversed(range(OPENINGS)):
-        try:
-            made = RDBStorage(
-                url,
-                engine_kwargs=own,
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
-            )
-            if lite:
-                _one_at_a_time(made)
-            return made
-        except (sqlalchemy.exc.SQLAlchemyError, OptunaError, ImportError, ValueError) as error:
-            clash = isinstance(error, sqlalchemy.exc.IntegrityError)
-            if more and (clash or "already exists" in str(error)):
-                time.sleep(1)  # another worker is making the tables
-                continue
-            cause = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            shown = _shown_url(url)
-            raise UserError(f"--storage {shown} cannot be opened ({_shown_url(cause)})") from error
-    raise AssertionError("the last opening returns or raises")
-
-
-def _one_at_a_time(made: RDBStorage) -> None:
-    """Let a SQLite transaction begin by taking the lock.
-
-    SQLite does not lock what is read to be changed: without this two workers that read at once
-    both take the same waiting trial.
-    """
-    from sqlalchemy import Connection, event
-
-    def connected(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # Python's module begins nothing of its own then
-
-    def begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    event.listen(made.engine, "connect", connected)
-    event.listen(made.engine, "begin", begun)
-    made.engine.dispose()
 
 
 def objective(

@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from optuna.trial import TrialState
 
 from experiments import lora_search, rank_sweep
-from lowrank_da import cli, corpus, train
+from lowrank_da import cli, corpus, sweep_storage, train
 from lowrank_da import sweep as sweeps
 from lowrank_da.campaign import Campaign
 from lowrank_da.corpus import ID, SELECT, TRAIN, SealedError
@@ -237,45 +237,25 @@ def test_two_objectives_have_a_front(checkout: Checkout, monkeypatch: pytest.Mon
 # -- several workers, and workers that are lost
 
 
-def lost(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Begin a trial that gives no sign of life any more; its number."""
-    monkeypatch.setattr(sweeps, "HEARTBEAT", 1)
-    trial = study.ask()
-    trial.suggest_categorical("rank", (1, 2))
-    storage: Any = study._storage
-    storage.record_heartbeat(trial._trial_id)
-    backend = getattr(storage, "_backend", storage)
-    monkeypatch.setattr(backend, "grace_period", 0, raising=False)
-    return trial.number
-
-
-def test_a_lost_trial_is_done_again(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeps, "HEARTBEAT", 1)
-    monkeypatch.setattr(sweeps, "GRACE", 1)
-    one = sweep(checkout)
-    opened = one.open()
-    one.queue(opened)
-    number = lost(opened, monkeypatch)
-    study = one.run(MACHINE)
-    assert states(study).count(TrialState.COMPLETE) == 4
-    assert study.trials[number].state is TrialState.FAIL
-    assert len(one.finished(study)) == 4
-    assert len({str(t.params) for t in one.finished(study)}) == 4
-
-
-def test_a_trial_lost_before_its_first_sign_of_life_is_done_again(
-    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_lost_trial_is_done_again(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
+    """Its worker was killed before its first sign of life, or after it."""
+    monkeypatch.setattr(sweep_storage, "HEARTBEAT", 1)
+    monkeypatch.setattr(sweep_storage, "GRACE", 1)
     one = sweep(checkout)
     opened = one.open()
     one.queue(opened)
-    number = opened.ask().number
-    monkeypatch.setattr(sweeps, "HEARTBEAT", 1)
-    monkeypatch.setattr(sweeps, "GRACE", 1)
-    time.sleep(1.1)
+    trial = opened.ask()
+    if begun:
+        trial.set_user_attr("key", "of its experiment")
+        opened._storage.record_heartbeat(trial._trial_id)
+    time.sleep(2.1)  # the storage counts whole seconds
     study = one.run(MACHINE)
-    assert study.trials[number].state is TrialState.FAIL
+    assert study.trials[trial.number].state is TrialState.FAIL
     assert states(study).count(TrialState.COMPLETE) == 4
+    assert len({str(t.params) for t in one.finished(study)}) == 4
     assert one.remaining(study) == 0
 
 
@@ -349,15 +329,15 @@ def test_workers_are_started_with_their_part(
 def test_a_storage_in_the_making_is_opened_again(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, said: str, opens: bool
 ) -> None:
-    real, refusals = sweeps.RDBStorage, [said, said]
+    real, refusals = sweep_storage.RDBStorage, [said, said]
 
     def making(*given: Any, **options: Any) -> Any:
         if refusals:
             raise sqlalchemy.exc.OperationalError("CREATE", {}, Exception(refusals.pop()))
         return real(*given, **options)
 
-    monkeypatch.setattr(sweeps, "RDBStorage", making)
-    monkeypatch.setattr(sweeps.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sweep_storage, "RDBStorage", making)
+    monkeypatch.setattr(sweep_storage.time, "sleep", lambda seconds: None)
     with nullcontext() if opens else pytest.raises(UserError, match="no such host"):
         assert sweep(checkout).open().trials == []
     assert len(refusals) == (0 if opens else 1)
@@ -366,7 +346,7 @@ def test_a_storage_in_the_making_is_opened_again(
 def test_two_that_read_at_once_do_not_take_the_same_trial(checkout: Checkout) -> None:
     """A transaction on SQLite holds the lock from its beginning, not from its first write."""
     url = sweep(checkout).url()
-    first, second = sweeps.storage(url), sweeps.storage(url)
+    first, second = sweep_storage.storage(url), sweep_storage.storage(url)
     with first.engine.begin() as holding:
         holding.exec_driver_sql("SELECT 1")
         waiting = second.engine.execution_options()
@@ -382,7 +362,7 @@ def test_two_that_read_at_once_do_not_take_the_same_trial(checkout: Checkout) ->
 def test_a_script_works_on_the_same_study(checkout: Checkout) -> None:
     one = sweep(checkout)
     one.queue(one.open())
-    study = optuna.load_study(study_name=one.study_name, storage=sweeps.storage(one.url()))
+    study = optuna.load_study(study_name=one.study_name, storage=sweep_storage.storage(one.url()))
     study.optimize(sweeps.objective("ranks", "room", MACHINE), n_trials=2)
     assert states(one.run(MACHINE)) == [TrialState.COMPLETE] * 4
 

@@ -25,7 +25,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lowrank_da.ray_workers import share
 from lowrank_da.run import WINNER, load_all
-from lowrank_da.sweep import QUEUED, SURPLUS, storage
+from lowrank_da.sweep import QUEUED, SURPLUS
+from lowrank_da.sweep_storage import storage
 
 TESTS = Path(__file__).parent
 RANKS = (1, 2, 3, 4, 5, 6)

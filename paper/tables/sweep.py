@@ -22,6 +22,7 @@ from paper.table import (
     of_sweep,
     thousands,
 )
+from paper.tables.comparison import BOOTSTRAP, compare, holm, p_value
 from paper.tables.effective_rank import effective_rank, spectra
 from paper.words import Text
 
@@ -33,16 +34,20 @@ ADAPTER = Text("adapter parameters", "параметров адаптера")
 EFFECTIVE = Text("effective rank", "эффективный ранг")
 CUT_TO = Text("the widest cut to it", "самый широкий, урезанный до него")
 LEFT_OUT = Text("left out, squared", "отброшено, в квадрате")
+CUT_LOSS = Text("log loss of the cut", "log loss урезанного")
+ABOVE = Text("above {parameter} {greatest}", "выше, чем {parameter} {greatest}")
 CHOSEN = Text("chosen", "выбран")
 BEST = Text("best on select", "лучший на выборке для отбора")
 NOTE = Text(
     "Every value was judged on select alone. The effective rank, exp(H) of the singular values"
     " divided by their sum, is a mean over maps. The widest update, cut to a rank without any more"
-    " training, leaves out the squares of the other singular values, summed over the maps (C10).",
+    " training, leaves out the squares of the other singular values, summed over the maps (C10)."
+    " Paired tests hold every value against the greatest one; Holm's method over {tests} tests.",
     "Каждое значение оценено только на выборке для отбора. Эффективный ранг, exp(H) сингулярных"
     " чисел, делённых на их сумму, есть среднее по матрицам. Самое широкое обновление, урезанное до"
     " ранга без дообучения, отбрасывает квадраты остальных сингулярных чисел, в сумме по матрицам"
-    " (C10).",
+    " (C10). Парные тесты сравнивают каждое значение с наибольшим, с поправкой Холма на {tests}"
+    " тестов.",
 )
 ON_ID = Text(
     "The chosen one, trained anew and judged once on id: macro-F1 {f1}.",
@@ -98,8 +103,15 @@ class Swept(Table):
         """The value with the best mean macro-F1 is marked."""
         lang, by_value = records.lang, swept(records.runs)
         name = parameter(records.runs) if by_value else MISSING
-        columns = (ON_SELECT, ADAPTER, words.SECONDS, EFFECTIVE, CUT_TO, LEFT_OUT, CHOSEN)
-        header = (name, *(column.say(lang) for column in columns))
+        greatest = max(by_value, default=0)
+        above = _above(by_value, greatest)
+        header = (
+            name,
+            ON_SELECT.say(lang),
+            ABOVE.say(lang, parameter=name, greatest=greatest),
+            *(column.say(lang) for column in (BOOTSTRAP, ADAPTER, words.SECONDS, EFFECTIVE)),
+            *(column.say(lang) for column in (CUT_TO, CUT_LOSS, LEFT_OUT, CHOSEN)),
+        )
         f1 = {
             value: estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
             for value, runs in by_value.items()
@@ -107,37 +119,53 @@ class Swept(Table):
         best = max(f1, key=lambda value: f1[value].value, default=None)
         rows = tuple(
             (
-                *_row(value, runs, f1[value]),
+                str(value),
+                f1[value].show(),
+                *above.get(value, ("", "")),
+                *_costs(runs),
                 *_cut_cells(cut(records.runs, value)),
                 BEST.say(lang) if value == best else "",
             )
             for value, runs in by_value.items()
         )
-        notes = [NOTE.say(lang)]
+        notes = [NOTE.say(lang, tests=len(above))]
         if records.get(WINNER):
             on_id = estimate.of_confusion(records.get(WINNER), metrics.macro_f1, ID)[()]
             notes.append(ON_ID.say(lang, f1=on_id.show()))
         return Body(header, (rows,), tuple(notes))
 
 
-def _cut_cells(runs: Sequence[Run]) -> Row:
-    """Macro-F1 of the widest update cut to a rank, and what that leaves out."""
-    if not runs:
-        return ("", "")
-    f1 = estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
-    return f1.show(), f"{np.mean([run.result['left_out'] for run in runs]):.3g}"
+def _above(by_value: dict[int, Sequence[Run]], greatest: int) -> dict[int, Row]:
+    """How far every other value is above the greatest one, and the adjusted p-value."""
+    tests = {
+        (str(value), str(greatest)): compare(runs, by_value[greatest], SELECT)
+        for value, runs in by_value.items()
+        if value != greatest
+    }
+    p = holm({pair: test.bootstrap for pair, test in tests.items()})
+    return {int(pair[0]): (tests[pair].difference.show(), p_value(p, pair)) for pair in tests}
 
 
-def _row(value: int, runs: Sequence[Run], f1: estimate.Estimate) -> Row:
+def _costs(runs: Sequence[Run]) -> Row:
+    """Parameters, seconds, and how much of its rank the update uses."""
     seconds, ranks = mean_seconds(runs), [mean_rank(run) for run in runs]
     known = [rank for rank in ranks if rank is not None]
     return (
-        str(value),
-        f1.show(),
         thousands(runs[0].result["parameters"]["adapter"]),
         MISSING if seconds is None else f"{seconds:.1f}",
         f"{np.mean(known):.2f}" if known else "",
     )
+
+
+def _cut_cells(runs: Sequence[Run]) -> Row:
+    """Macro-F1 and log loss of the widest update cut to a rank, and what that leaves out."""
+    if not runs:
+        return ("", "", "")
+    f1 = estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
+    loss, left_out = (
+        np.mean([run.result[key] for run in runs]) for key in ("log_loss", "left_out")
+    )
+    return f1.show(), f"{loss:.3f}", f"{left_out:.3g}"
 
 
 TABLES = (Swept(id="sweep", title=Text("The sweep, value by value", "Перебор по значениям")),)

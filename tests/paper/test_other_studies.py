@@ -20,6 +20,7 @@ from paper import estimate
 from paper.figure import figures
 from paper.figures.pareto import front
 from paper.table import Records, SettingFacts, find
+from paper.tables.comparison import compare
 from paper.tables.effective_rank import effective_rank, first_share
 from paper.tables.search import unbeaten
 from paper.tables.spread import deviation
@@ -245,7 +246,12 @@ def test_a_sweep_is_read_from_its_trials() -> None:
     (rows_,) = built.body.groups
     assert built.body.header[0] == "rank"
     assert [row[0] for row in rows_] == ["1", "2", "8"]
-    assert [row[4] for row in rows_] == ["1.00", "2.00", "8.00"]
+    assert [row[6] for row in rows_] == ["1.00", "2.00", "8.00"]
+    against = compare(tried["grid/rank_1"], tried["grid/rank_8"], SELECT)
+    assert built.body.header[2] == "above rank 8"
+    assert [row[2] for row in rows_][::2] == [against.difference.show(), ""]
+    assert against.bootstrap < float(rows_[0][3]) <= 2 * against.bootstrap + 1e-4
+    assert rows_[2][3] == ""
     best = max((1, 2, 8), key=lambda rank: float(rows_[(1, 2, 8).index(rank)][1].split()[0]))
     assert [row[-1] for row in rows_] == [
         ("best on select" if r == best else "") for r in (1, 2, 8)
