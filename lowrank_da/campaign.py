@@ -1,9 +1,10 @@
 """A campaign runs one study in one setting on one machine, and keeps its records."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from lowrank_da import coupling, reference, train
+from lowrank_da import coupling, processes, reference, train
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.errors import UserError
 from lowrank_da.reference import Reference
@@ -108,24 +109,39 @@ class Campaign:
 
     def run_arm(self, name: str, arm: Arm, seed: int, machine: Machine) -> Run:
         """One arm under one seed: its finished record, or a fresh one."""
+        return self._job(name, arm, seed, machine)()
+
+    def _job(self, name: str, arm: Arm, seed: int, machine: Machine) -> Callable[[], Run]:
+        """What does it, in this process or in another one."""
         names = (self.study_name, self.setting_name, name)
         folders = (self.checkout.runs, self.checkout.root)
         if isinstance(arm, Reference):
-            return reference.run(arm, *names, seed, *folders, machine)
-        (run,) = train.run([Cell(*names, arm, seed)], *folders, machine)
-        return run
+            return partial(reference.run, arm, *names, seed, *folders, machine)
+        return partial(_train, Cell(*names, arm, seed), *folders, machine)
 
-    def run(self, machine: Machine, seeds: tuple[int, ...] | None = None) -> None:
-        """Everything: trials that are not kept, all arms under all seeds, the combinations."""
-        arms = self.tuned_arms(machine)
-        for seed in self.seeds if seeds is None else seeds:
-            done = {
-                name: self.run_arm(name, arm, seed, machine)
-                for name, arm in arms.items()
-                if seed in seeds_of(arm, (seed,))
-            }
+    def run(self, machine: Machine, seeds: tuple[int, ...] | None = None, workers: int = 1) -> None:
+        """Everything: trials that are not kept, all arms under all seeds, the combinations.
+
+        So many `workers` are at it at a time, each with the machine's threads.
+        """
+        asked, folders = seeds or self.seeds, (self.checkout.runs, self.checkout.root)
+        due = [
+            partial(_train, cell, *folders, machine)
+            for cells in self.trial_cells().values()
+            if self.trials_in(self.checkout.results, cells) is None
+            for cell in cells
+        ]
+        processes.each(due, workers)
+        jobs = {
+            (name, seed): self._job(name, arm, seed, machine)
+            for name, arm in self.tuned_arms(machine).items()
+            for seed in seeds_of(arm, asked)
+        }
+        done = dict(zip(jobs, processes.each(list(jobs.values()), workers), strict=True))
+        for seed in asked:
             for rule, parts in combinations(self.study, self.setting).items():
-                coupling.combine([done[p] for p in parts], rule).save(self.checkout.runs)
+                own = [done[part, seed] for part in parts]
+                coupling.combine(own, rule).save(self.checkout.runs)
 
     def expected(self) -> Iterator[tuple[str, int, str | None]]:
         """Yield (name, seed, key) of every record there should be, combinations apart.
@@ -180,6 +196,11 @@ class Campaign:
         """How a fresh record stands to the kept one of its name and seed, in words."""
         path = run.path(self.checkout.results)
         return _compare(run, Run.load(path) if path.exists() else None)
+
+
+def _train(cell: Cell, folder: Path, root: Path, machine: Machine) -> Run:
+    (run,) = train.run([cell], folder, root, machine)
+    return run
 
 
 def _record(folder: Path, names: tuple[str, str, str], seed: int, key: str) -> Run | None:

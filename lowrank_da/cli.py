@@ -13,6 +13,7 @@ from lowrank_da.errors import UserError, unknown
 if TYPE_CHECKING:
     from lowrank_da.campaign import Campaign
     from lowrank_da.study import Checkout
+    from lowrank_da.train import Machine
 
 Arguments = argparse.Namespace
 
@@ -35,6 +36,14 @@ def campaign(arguments: Arguments) -> "Campaign":
     from lowrank_da.campaign import Campaign
 
     return Campaign(checkout(), arguments.study, arguments.setting)
+
+
+def _chosen(arguments: Arguments) -> "Machine":
+    """Where to train, and how many trainings at a time."""
+    from lowrank_da import train
+
+    asked = (arguments.device, arguments.precision, arguments.threads)
+    return train.machine(*asked, getattr(arguments, "workers", 1))
 
 
 def list_things(arguments: Arguments) -> None:
@@ -95,7 +104,7 @@ def run(arguments: Arguments) -> None:
     from lowrank_da.campaign import seeds_of
 
     here = campaign(arguments)
-    machine = train.machine(arguments.device, arguments.precision)
+    machine = _chosen(arguments)
     name, seed = arguments.name, arguments.seed
     trials = {cell.name: cell for cells in here.trial_cells().values() for cell in cells}
     untuned = here.untuned_arms()
@@ -117,13 +126,12 @@ def run(arguments: Arguments) -> None:
 
 def reproduce(arguments: Arguments) -> None:
     """Run a study in a setting and print every table beside the published one."""
-    from lowrank_da import train
-
     here = campaign(arguments)
-    machine = train.machine(arguments.device, arguments.precision)
+    machine = _chosen(arguments)
     if arguments.seeds is not None and arguments.seeds < 1:
         raise UserError(f"--seeds {arguments.seeds}: at least one seed is needed")
-    here.run(machine, tuple(range(arguments.seeds)) if arguments.seeds else here.seeds)
+    seeds = tuple(range(arguments.seeds)) if arguments.seeds else here.seeds
+    here.run(machine, seeds, arguments.workers)
     _tables(here.checkout, here.checkout.runs, here.study_name, here.setting_name, arguments.lang)
     print("Against the kept records:")
     for line in here.difference():
@@ -157,11 +165,10 @@ def _tables(here: "Checkout", records: Path, study: str, setting: str, lang: str
 
 def sweep(arguments: Arguments) -> None:
     """Do an Optuna study's trials, then judge the best one on id, once."""
-    from lowrank_da import train
     from lowrank_da.sweep import Sweep
     from lowrank_da.sweep_report import report
 
-    machine = train.machine(arguments.device, arguments.precision)
+    machine = _chosen(arguments)
     here = Sweep(checkout(), arguments.study, arguments.setting, arguments.storage)
     asked = (arguments.trials, arguments.workers, arguments.timeout, arguments.seed)
     study = here.run(machine, *asked, ray_address=arguments.ray)
@@ -249,6 +256,7 @@ def _study(command: argparse.ArgumentParser) -> None:
 def _machine(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.add_argument("--precision", default="auto", help="auto, bf16 or fp32")
+    command.add_argument("--threads", type=int, help="for one training; all, divided by workers")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -274,6 +282,7 @@ def parser() -> argparse.ArgumentParser:
     command = add("reproduce", reproduce)
     _study(command)
     command.add_argument("--seeds", type=int, help="use seeds 0 to N-1 instead of the study's")
+    command.add_argument("--workers", type=int, default=1, help="trainings at a time")
     command.add_argument("--lang", default="en", choices=("en", "ru"))
     _machine(command)
 

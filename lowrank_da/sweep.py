@@ -37,7 +37,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-import torch
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -287,9 +286,9 @@ class Sweep:
         """Do trials until all of a grid's are done, or `trials` of them, or the time is over.
 
         `trials` counts those that are finished already; without it a sampler gets `TRIALS`. With
-        several `workers` each is a process with its part of the processors, and the seed of its
-        sampler; with `ray_address` they are spread over the nodes of that cluster. A trial that has
-        been begun when the time is over is finished.
+        several `workers` each is a process with the machine's threads, and the seed of its sampler;
+        with `ray_address` they are spread over the nodes of that cluster, and share its processors.
+        A trial that has been begun when the time is over is finished.
         """
         if workers < 1:
             raise UserError(f"--workers {workers}: at least one is needed")
@@ -309,7 +308,7 @@ class Sweep:
                 device = machine.device.type
                 codes = ray_workers.run(commands, self.checkout.root, device, ray_address)
             else:
-                codes = self._spawn(commands)
+                codes = self._spawn([[*own, "--threads", str(machine.threads)] for own in commands])
             if any(code > 0 for code in codes) or all(code < 0 for code in codes):
                 raise UserError(f"{sum(map(bool, codes))} of {workers} workers failed; see above")
         else:
@@ -382,9 +381,7 @@ class Sweep:
 
     def _spawn(self, commands: Sequence[list[str]]) -> list[int]:
         """Processes on this machine, waited for; their exit codes, below zero for a killed one."""
-        threads = max(1, torch.get_num_threads() // len(commands))
-        own = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        started = [subprocess.Popen(one, env=own, cwd=self.checkout.root) for one in commands]
+        started = [subprocess.Popen(one, cwd=self.checkout.root) for one in commands]
         return [process.wait() for process in started]
 
     def finished(self, study: optuna.Study) -> list[FrozenTrial]:

@@ -64,6 +64,8 @@ class Machine:
     device: torch.device
     precision: str
     """`bf16-mixed` where the machine computes in bfloat16, else `32-true`."""
+    threads: int
+    """Of the processor, for one training: another number is another rounding."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -76,11 +78,17 @@ class Machine:
         return "cpu" if self.device.type == "cpu" else torch.cuda.get_device_name(self.device)
 
 
-def machine(device: str = "auto", precision: str = "auto") -> Machine:
-    """Choose a device (auto, cpu, cuda) and a precision (auto, bf16, fp32).
+def machine(
+    device: str = "auto", precision: str = "auto", threads: int | None = None, workers: int = 1
+) -> Machine:
+    """Choose a device (auto, cpu, cuda), a precision (auto, bf16, fp32), and threads.
 
-    Raises `UserError` for another word, and for cuda without a card.
+    Without `threads` those that PyTorch has are divided among `workers` trainings at a time. Raises
+    `UserError` for another word, for a number below one, and for cuda without a card.
     """
+    for option, number in (("threads", threads), ("workers", workers)):
+        if number is not None and number < 1:
+            raise UserError(f"--{option} {number}: at least one is needed")
     if device not in DEVICES:
         raise unknown("device", device, DEVICES)
     there = torch.cuda.is_available()
@@ -95,7 +103,11 @@ def machine(device: str = "auto", precision: str = "auto") -> Machine:
         else:
             has = bool(provenance.cpu_flags() & {"avx512_bf16", "amx_bf16"})
         precision = "bf16" if has else "fp32"
-    return Machine(torch.device(chosen), {"bf16": "bf16-mixed", "fp32": "32-true"}[precision])
+    return Machine(
+        torch.device(chosen),
+        {"bf16": "bf16-mixed", "fp32": "32-true"}[precision],
+        threads or max(1, torch.get_num_threads() // workers),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,6 +282,7 @@ def run(
     `watch` is told of every cell's passes, and what it raises ends the training.
     """
     due = [cell for cell in cells if not _finished(cell, folder)]
+    torch.set_num_threads(machine.threads)
     for group in [due] if jointly and due else [[cell] for cell in due]:
         heads = run(
             [_head_of(cell) for cell in group if cell.experiment.head_from],
@@ -311,7 +324,7 @@ def resume_path(cells: Sequence[Cell], folder: Path, machine: Machine) -> Path:
     texts = prepare(first.experiment.setting, first.select_only).splits.fingerprint[:8]
     names = "-".join(f"{cell.experiment.key}-{cell.seed}" for cell in cells)
     key = first.experiment.key if len(cells) == 1 else hashlib.sha256(names.encode()).hexdigest()
-    state = f".{key[:16]}-{texts}-{machine.precision}.resume"
+    state = f".{key[:16]}-{texts}-{machine.precision}-{machine.threads}.resume"
     record = record_path(folder, first.study, first.setting, first.name, first.seed)
     return record.with_suffix(state)
 
@@ -336,7 +349,7 @@ def _train(
         corpus_versions=setting.corpus.versions(),
         precision=machine.precision,
         device=machine.name,
-        threads=torch.get_num_threads(),
+        threads=machine.threads,
     )
     if machine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(machine.device)

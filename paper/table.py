@@ -171,8 +171,11 @@ class Table(ABC):
             return of_sweep(one)
         command = f"lowrank-da run {one.study} {one.name} --setting {one.setting} --seed {one.seed}"
         precision = PRECISIONS.get(one.made_by["precision"])
-        machine = f" --device {one.made_by['device']} --precision {precision}" if precision else ""
-        return command + machine
+        if not precision:
+            return command
+        device = "cpu" if one.made_by["device"] == "cpu" else "cuda"  # a card goes by its name
+        threads = one.made_by["threads"]
+        return f"{command} --device {device} --precision {precision} --threads {threads}"
 
 
 def of_sweep(run: Run) -> str:

@@ -79,6 +79,7 @@ def record(
             "dirty": False,
             "device": "cpu",
             "precision": "64-true" if name == "tfidf" else "bf16-mixed",
+            "threads": 2,
         },
         predictions=said,
     )

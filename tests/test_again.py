@@ -6,6 +6,7 @@ Of each setting the quickest cell is repeated, which is the words' regression; n
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def repeat(command: Sequence[str], runs: Path, monkeypatch: pytest.MonkeyPatch) 
     """The kept record and the one that the command makes."""
     program, verb, study, name, _, setting, _, seed, *machine = command
     assert (program, verb) == ("lowrank-da", "run")
-    assert machine[::2] in ([], ["--device", "--precision"])
+    assert machine[::2] in ([], ["--device", "--precision", "--threads"])
     here = cli.checkout()
     monkeypatch.setattr(here, "runs", runs)
     monkeypatch.setattr(cli, "checkout", lambda: here)
@@ -78,7 +79,14 @@ def test_what_is_no_cell_is_not_offered_to_be_repeated() -> None:
     for run in (run for run in every if run not in trials + combined):
         said = summary.again([run])
         assert said.startswith(f"lowrank-da run thesis {run.name} --setting embedded --seed 0")
-        assert said.endswith(" --device cpu --precision bf16") == (run.name != "tfidf")
+        machine = " --device cpu --precision bf16 --threads 2"
+        assert said.endswith(machine) == (run.name != "tfidf")
+
+
+def test_a_card_is_asked_for_as_the_command_line_calls_it() -> None:
+    run = record("full")
+    on_card = replace(run, made_by=run.made_by | {"device": "NVIDIA H200"})
+    assert " --device cuda --precision bf16 " in find("summary").again([on_card])
 
 
 def test_what_a_sweep_has_chosen_is_repeated_by_the_sweep() -> None:

@@ -206,6 +206,14 @@ def test_a_study_leaves_the_records_of_all_arms_seeds_and_combinations(done: Cam
     assert set(found[toy_checkout.TRIALS[0]][0].result["splits"]) == {SELECT}
 
 
+def test_two_workers_leave_the_same_records(campaign: Campaign, whole: Path) -> None:
+    campaign.run(CPU, workers=2)
+    alone, by_two = (load_all(folder, "play", "room") for folder in (whole, campaign.checkout.runs))
+    assert alone.keys() == by_two.keys()
+    for name, runs in alone.items():
+        assert [run.result for run in by_two[name]] == [run.result for run in runs], name
+
+
 def test_running_it_again_trains_nothing(done: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
     before = records(done.checkout.runs)
     refuse_training(monkeypatch)
@@ -218,9 +226,9 @@ def test_other_seeds_may_be_asked_for(campaign: Campaign, monkeypatch: pytest.Mo
 
     def remember(self: Campaign, name: str, arm: object, seed: int, machine: object) -> object:
         asked.append((name, seed))
-        return SimpleNamespace()
+        return SimpleNamespace
 
-    monkeypatch.setattr(Campaign, "run_arm", remember)
+    monkeypatch.setattr(Campaign, "_job", remember)
     arms = campaign.study.arms(campaign.setting, {"full": 0.02})
     monkeypatch.setattr(Campaign, "tuned_arms", lambda *_: arms)
     monkeypatch.setattr(campaign.study, "combinations", lambda setting: {})

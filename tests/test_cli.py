@@ -189,7 +189,7 @@ def test_a_damaged_record_or_resume_file_gets_one_line(
     assert cli.main(command) == 0
     path = Path(capsys.readouterr().out.splitlines()[-1])
     run = Run.load(path)
-    state = f".{run.key}-{run.fingerprint[:8]}-32-true.resume"
+    state = f".{run.key}-{run.fingerprint[:8]}-32-true-1.resume"
     whole = path.read_text()
     path.write_text(whole[:100])
     assert f"{path}: the record is damaged" in refused(command, tmp_path, capsys)

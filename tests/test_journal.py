@@ -224,15 +224,16 @@ def test_a_terminal_gets_a_bar_with_speed_and_time_left(
     assert "select macro-F1" in printed
 
 
-def test_other_texts_or_another_precision_have_another_resume_file(tmp_path: Path) -> None:
+def test_other_texts_precision_or_threads_have_another_resume_file(tmp_path: Path) -> None:
     fewer = dataclasses.replace(CELL.experiment.setting, train_texts=8)
     other = dataclasses.replace(CELL, experiment=toy.experiment(setting=fewer))
     paths = {
-        train.resume_path([cell], tmp_path, train.machine("cpu", precision))
+        train.resume_path([cell], tmp_path, train.machine("cpu", precision, threads))
         for cell in (CELL, other)
         for precision in ("fp32", "bf16")
+        for threads in (1, 2)
     }
-    assert len(paths) == 4
+    assert len(paths) == 8
 
 
 def test_a_full_disk_leaves_one_line_and_the_last_whole_resume_file(tmp_path: Path) -> None:

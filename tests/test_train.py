@@ -531,16 +531,35 @@ def test_a_card_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     assert train.machine("cpu").device.type == "cpu"
 
 
+def test_threads_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    threads = [train.machine("cpu", workers=n).threads for n in (1, 2, 3, 8)]
+    assert threads == [7, 3, 2, 1]
+    assert train.machine("cpu", threads=2, workers=8).threads == 2
+
+
+def test_a_training_takes_the_threads_it_records(tmp_path: Path) -> None:
+    machine = train.machine("cpu", "fp32", threads=2)
+    try:
+        (run,) = train.run([toy.cell()], tmp_path, tmp_path, machine)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert run.made_by["threads"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("cuda",), "--device cuda: no CUDA device is there; use --device cpu"),
         (("cudda",), "unknown device 'cudda'; did you mean 'cuda'"),
         (("cpu", "bf61"), "unknown precision 'bf61'; did you mean 'bf16'"),
+        (("cpu", "bf16", 0), "--threads 0: at least one"),
+        (("cpu", "bf16", None, 0), "--workers 0: at least one"),
     ],
 )
 def test_a_machine_that_is_not_there_is_refused(
-    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[Any, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=message):
