@@ -164,6 +164,8 @@ class Sweep:
         self._refuse_other_texts(study)
         if [direction.name.lower() for direction in study.directions] != directions:
             raise UserError(f"{self._place()} is for other objectives; {APART}")
+        if study.metric_names != list(self.objectives):
+            study.set_metric_names(list(self.objectives))
         for trial in self.finished(study):
             self.experiment(trial)
         return study

@@ -232,6 +232,7 @@ def test_two_objectives_have_a_front(checkout: Checkout, monkeypatch: pytest.Mon
     study = one.run(MACHINE)
     assert not one.prunes
     assert study.best_trials
+    assert study.metric_names == ["macro_f1", "adapter_parameters"]
     assert "Not beaten in all of macro_f1, adapter_parameters" in " ".join(report(one, study))
 
 
