@@ -11,7 +11,7 @@ reproduce: $(READY)
 	$(BIN)/lowrank-da reproduce
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=term --cov-fail-under=90
 
 tables: $(READY)
 	$(BIN)/lowrank-da tables

@@ -119,25 +119,26 @@ class Campaign:
             return partial(reference.run, arm, *names, seed, *folders, machine)
         return partial(_train, Cell(*names, arm, seed), *folders, machine)
 
-    def run(self, machine: Machine, seeds: tuple[int, ...] | None = None, workers: int = 1) -> None:
+    def run(self, machine: Machine, seeds: tuple[int, ...] | None = None) -> None:
         """Everything: trials that are not kept, all arms under all seeds, the combinations.
 
-        So many `workers` are at it at a time, each with the machine's threads.
+        The machine's workers are at it at a time. Raises `UserError` when one of them is killed.
         """
-        asked, folders = seeds or self.seeds, (self.checkout.runs, self.checkout.root)
+        asked = self.seeds if seeds is None else seeds
+        folders = (self.checkout.runs, self.checkout.root)
         due = [
             partial(_train, cell, *folders, machine)
             for cells in self.trial_cells().values()
             if self.trials_in(self.checkout.results, cells) is None
             for cell in cells
         ]
-        processes.each(due, workers)
+        processes.each(due, machine.workers)
         jobs = {
             (name, seed): self._job(name, arm, seed, machine)
             for name, arm in self.tuned_arms(machine).items()
             for seed in seeds_of(arm, asked)
         }
-        done = dict(zip(jobs, processes.each(list(jobs.values()), workers), strict=True))
+        done = dict(zip(jobs, processes.each(list(jobs.values()), machine.workers), strict=True))
         for seed in asked:
             for rule, parts in combinations(self.study, self.setting).items():
                 own = [done[part, seed] for part in parts]

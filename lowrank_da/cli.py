@@ -39,7 +39,7 @@ def campaign(arguments: Arguments) -> "Campaign":
 
 
 def _chosen(arguments: Arguments) -> "Machine":
-    """Where to train, and how many trainings at a time."""
+    """Where to train."""
     from lowrank_da import train
 
     asked = (arguments.device, arguments.precision, arguments.threads)
@@ -131,7 +131,7 @@ def reproduce(arguments: Arguments) -> None:
     if arguments.seeds is not None and arguments.seeds < 1:
         raise UserError(f"--seeds {arguments.seeds}: at least one seed is needed")
     seeds = tuple(range(arguments.seeds)) if arguments.seeds else here.seeds
-    here.run(machine, seeds, arguments.workers)
+    here.run(machine, seeds)
     _tables(here.checkout, here.checkout.runs, here.study_name, here.setting_name, arguments.lang)
     print("Against the kept records:")
     for line in here.difference():
@@ -170,7 +170,9 @@ def sweep(arguments: Arguments) -> None:
 
     machine = _chosen(arguments)
     here = Sweep(checkout(), arguments.study, arguments.setting, arguments.storage)
-    asked = (arguments.trials, arguments.workers, arguments.timeout, arguments.seed)
+    if arguments.ray and arguments.threads:
+        raise UserError("--threads: Ray shares its nodes' processors out itself; leave it away")
+    asked = (arguments.trials, arguments.timeout, arguments.seed)
     study = here.run(machine, *asked, ray_address=arguments.ray)
     if arguments.quiet:
         return
@@ -181,8 +183,8 @@ def sweep(arguments: Arguments) -> None:
     if remaining := here.remaining(study):
         print(f"{remaining} trials remain; the winner is judged when all are done.")
         return
-    here.cut(study, machine)
-    for run in here.evaluate(here.best(study), machine):
+    here.cut(study, machine.alone)
+    for run in here.evaluate(here.best(study), machine.alone):
         print(f"seed {run.seed} on id: macro-F1 {run.result['splits']['id']['macro_f1']:.4f}")
     for path in draw(here, study, here.folder / "figures"):
         print(path)
@@ -256,7 +258,7 @@ def _study(command: argparse.ArgumentParser) -> None:
 def _machine(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.add_argument("--precision", default="auto", help="auto, bf16 or fp32")
-    command.add_argument("--threads", type=int, help="for one training; all, divided by workers")
+    command.add_argument("--threads", type=int, help="for one training; all, shared")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -258,7 +259,8 @@ class Progress(pl.Callback):
     def __init__(self, journal: Journal, names: Sequence[str], steps: int, epochs: int) -> None:
         """`steps`: of all the classifiers, whose names are `names`, together."""
         self.journal, self.names, self.epochs = journal, names, epochs
-        live = sys.stderr.isatty()
+        # Of several processes on one terminal none draws its bar over the others'.
+        live = sys.stderr.isatty() and parent_process() is None
         title = ", ".join(names)
         self.bar = tqdm(total=steps, initial=self._steps(), desc=title, disable=not live)
         self.live = live

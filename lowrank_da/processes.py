@@ -1,13 +1,15 @@
 """Independent jobs in several processes of this machine.
 
-Much of a training's step is too small to be shared by threads: two trainings with one thread each
-take less time together than one after the other with two.
+Where a training's steps are too small to be shared well by threads, several trainings at a time
+with fewer threads each end sooner than one after the other with all.
 """
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from typing import TypeVar
 
 from lowrank_da.errors import UserError
@@ -20,21 +22,38 @@ def each(jobs: Sequence[Callable[[], T]], workers: int) -> list[T]:
 
     With one worker they are done here, else in processes of their own, to which jobs and results
     are pickled. After the first error no other job is begun; those at work are finished, and the
-    error is raised. Raises `UserError` when a process is killed.
+    error is raised. Raises `UserError` when a process ends before its job does.
     """
     if workers == 1:
         return [job() for job in jobs]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(job) for job in jobs]
+    context = multiprocessing.get_context("spawn")
+    futures: list[Future[T]] = []
+    at_work: set[Future[T]] = set()
+    with ProcessPoolExecutor(workers, context, _end_with_parent) as pool:
         try:
-            for future in as_completed(futures):
-                future.result()
+            for job in jobs:
+                # What is handed over is begun, and cannot be called off: no more than can be done.
+                if len(at_work) == workers:
+                    ended, at_work = wait(at_work, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        future.result()
+                futures.append(pool.submit(job))
+                at_work.add(futures[-1])
+            return [future.result() for future in futures]
         except BrokenProcessPool as error:
             raise UserError(
-                "a worker was killed, for want of memory perhaps; the same command goes on, with"
-                " fewer --workers if need be"
+                "a worker ended before its work, killed for want of memory perhaps; the same"
+                " command goes on"
             ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-        return [future.result() for future in futures]
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed: nobody else would stop it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -108,11 +108,8 @@ class Frozen(Reference):
 
     def features(self, ids: Sequence[Sequence[int]], machine: "Machine") -> Matrix:
         """(texts, width) features of texts given as token ids, in their order."""
-        import torch
-
         from lowrank_da import trunk
 
-        torch.set_num_threads(machine.threads)
         backbone = replace(self.setting.backbone, pooling="mean")
         encoder = backbone.load().requires_grad_(False)
         for parameter in encoder.parameters():
@@ -223,10 +220,11 @@ def run(
         corpus_versions=corpus.versions(),
         precision=machine.precision if frozen else "64-true",
         device=machine.name if frozen else "cpu",
-        threads=machine.threads if frozen else 1,
+        **({"threads": machine.threads, "workers": machine.workers} if frozen else {}),
     )
     start = time.perf_counter()
-    predicted = reference.predict(texts, seed, machine)
+    with machine.at_work():
+        predicted = reference.predict(texts, seed, machine)
     seconds = time.perf_counter() - start
     labels = texts.labels
     predictions = {r: Predictions.of(texts[r], labels, p) for r, p in predicted.items()}

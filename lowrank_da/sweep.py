@@ -162,9 +162,10 @@ class Sweep:
         if self.grid() is None:
             study.sampler = self.definition.sampler(seed + SEED_STEP * len(study.trials))
         self._refuse_other_texts(study)
-        if [direction.name.lower() for direction in study.directions] != directions:
+        theirs = [direction.name.lower() for direction in study.directions]
+        if theirs != directions or study.metric_names not in (None, list(self.objectives)):
             raise UserError(f"{self._place()} is for other objectives; {APART}")
-        if study.metric_names != list(self.objectives):
+        if study.metric_names is None:
             study.set_metric_names(list(self.objectives))
         for trial in self.finished(study):
             self.experiment(trial)
@@ -280,7 +281,6 @@ class Sweep:
         self,
         machine: Machine,
         trials: int | None = None,
-        workers: int = 1,
         timeout: float | None = None,
         seed: int = 0,
         ray_address: str | None = None,
@@ -288,12 +288,10 @@ class Sweep:
         """Do trials until all of a grid's are done, or `trials` of them, or the time is over.
 
         `trials` counts those that are finished already; without it a sampler gets `TRIALS`. With
-        several `workers` each is a process with the machine's threads, and the seed of its sampler;
-        with `ray_address` they are spread over the nodes of that cluster, and share its processors.
-        A trial that has been begun when the time is over is finished.
+        several workers of the machine each is a process with its threads, and the seed of its
+        sampler; with `ray_address` they are spread over the nodes of that cluster, and share its
+        processors. A trial that has been begun when the time is over is finished.
         """
-        if workers < 1:
-            raise UserError(f"--workers {workers}: at least one is needed")
         if trials is not None and trials < 1:
             raise UserError(f"--trials {trials}: at least one is needed")
         if timeout is not None and timeout <= 0:
@@ -302,8 +300,8 @@ class Sweep:
             raise UserError("--ray wants a --storage that several hosts can share: PostgreSQL")
         study = self.open(seed)
         self.queue(study)
-        if workers > 1 or ray_address:
-            commands = self._commands(machine, workers, trials, timeout, seed)
+        if machine.workers > 1 or ray_address:
+            commands = self._commands(machine, trials, timeout, seed)
             if ray_address:
                 from lowrank_da import ray_workers
 
@@ -312,7 +310,9 @@ class Sweep:
             else:
                 codes = self._spawn([[*own, "--threads", str(machine.threads)] for own in commands])
             if any(code > 0 for code in codes) or all(code < 0 for code in codes):
-                raise UserError(f"{sum(map(bool, codes))} of {workers} workers failed; see above")
+                raise UserError(
+                    f"{sum(map(bool, codes))} of {machine.workers} workers failed; see above"
+                )
         else:
             self.work(study, machine, trials, timeout)
         return study
@@ -369,7 +369,7 @@ class Sweep:
                 self.queue(study)
 
     def _commands(
-        self, machine: Machine, workers: int, trials: int | None, timeout: float | None, seed: int
+        self, machine: Machine, trials: int | None, timeout: float | None, seed: int
     ) -> list[list[str]]:
         """What starts each worker, whose sampler has a seed of its own."""
         command = [sys.executable, "-m", "lowrank_da.cli", "sweep", self.name]
@@ -378,7 +378,7 @@ class Sweep:
         command += ["--precision", "bf16" if machine.precision == "bf16-mixed" else "fp32"]
         command += [] if trials is None else ["--trials", str(trials)]
         command += [] if timeout is None else ["--timeout", str(timeout)]
-        seeds = range(seed * workers, (seed + 1) * workers)
+        seeds = range(seed * machine.workers, (seed + 1) * machine.workers)
         return [[*command, "--seed", str(own)] for own in seeds]
 
     def _spawn(self, commands: Sequence[list[str]]) -> list[int]:

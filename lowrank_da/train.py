@@ -12,7 +12,8 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -59,18 +60,35 @@ class Cell:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and in which precision to train."""
+    """Where, in which precision and with how many threads to train, and how often at a time."""
 
     device: torch.device
     precision: str
     """`bf16-mixed` where the machine computes in bfloat16, else `32-true`."""
     threads: int
     """Of the processor, for one training: another number is another rounding."""
+    workers: int = 1
+    """Trainings at a time, which share the machine."""
 
     @property
     def dtype(self) -> torch.dtype:
         """In which matrix products are computed."""
         return torch.bfloat16 if self.precision == "bf16-mixed" else torch.float32
+
+    @property
+    def alone(self) -> "Machine":
+        """The same for one training at a time, which gets the threads of all."""
+        return replace(self, threads=self.threads * self.workers, workers=1)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """PyTorch with this machine's threads, and afterwards with those that it had."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     @property
     def name(self) -> str:
@@ -81,10 +99,10 @@ class Machine:
 def machine(
     device: str = "auto", precision: str = "auto", threads: int | None = None, workers: int = 1
 ) -> Machine:
-    """Choose a device (auto, cpu, cuda), a precision (auto, bf16, fp32), and threads.
+    """Choose a device (auto, cpu, cuda), a precision (auto, bf16, fp32), threads and workers.
 
-    Without `threads` those that PyTorch has are divided among `workers` trainings at a time. Raises
-    `UserError` for another word, for a number below one, and for cuda without a card.
+    Without `threads` those that PyTorch has are divided among the workers. Raises `UserError` for
+    another word, for a number below one, and for cuda without a card.
     """
     for option, number in (("threads", threads), ("workers", workers)):
         if number is not None and number < 1:
@@ -107,6 +125,7 @@ def machine(
         torch.device(chosen),
         {"bf16": "bf16-mixed", "fp32": "32-true"}[precision],
         threads or max(1, torch.get_num_threads() // workers),
+        workers,
     )
 
 
@@ -282,7 +301,6 @@ def run(
     `watch` is told of every cell's passes, and what it raises ends the training.
     """
     due = [cell for cell in cells if not _finished(cell, folder)]
-    torch.set_num_threads(machine.threads)
     for group in [due] if jointly and due else [[cell] for cell in due]:
         heads = run(
             [_head_of(cell) for cell in group if cell.experiment.head_from],
@@ -297,7 +315,8 @@ def run(
         started = [member for member in members if member.experiment.head_from]
         for member, head in zip(started, heads, strict=True):
             member.start_at(head, folder)
-        _train(members, folder, root, machine, resume_seconds, watch)
+        with machine.at_work():
+            _train(members, folder, root, machine, resume_seconds, watch)
     return [run for run in (_finished(cell, folder) for cell in cells) if run is not None]
 
 
@@ -324,7 +343,8 @@ def resume_path(cells: Sequence[Cell], folder: Path, machine: Machine) -> Path:
     texts = prepare(first.experiment.setting, first.select_only).splits.fingerprint[:8]
     names = "-".join(f"{cell.experiment.key}-{cell.seed}" for cell in cells)
     key = first.experiment.key if len(cells) == 1 else hashlib.sha256(names.encode()).hexdigest()
-    state = f".{key[:16]}-{texts}-{machine.precision}-{machine.threads}.resume"
+    threads = f"-{machine.threads}" if machine.device.type == "cpu" else ""
+    state = f".{key[:16]}-{texts}-{machine.precision}{threads}.resume"
     record = record_path(folder, first.study, first.setting, first.name, first.seed)
     return record.with_suffix(state)
 
@@ -350,6 +370,7 @@ def _train(
         precision=machine.precision,
         device=machine.name,
         threads=machine.threads,
+        workers=machine.workers,
     )
     if machine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(machine.device)
@@ -456,7 +477,8 @@ def _measured(member: _Member, ledger: Ledger, journal: Journal) -> dict[str, fl
         "share_of_peak": flops / seconds / peak,
         "peak_memory_bytes": _peak_memory(machine),
         "checkpoint_bytes": sum(weight.nbytes for weight in ledger.best.values()),
-        "energy_joules": None if joules is None else joules * share,
+        # No meter tells apart the trainings that share a machine.
+        "energy_joules": None if joules is None or machine.workers > 1 else joules * share,
         "trained_jointly": len(journal.ledgers),
         "trunk_seconds": member.trunk_seconds,
         "trunk_flops": member.trunk_flops,

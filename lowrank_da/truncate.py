@@ -47,7 +47,6 @@ def judged(model: Classifier, experiment: Experiment, machine: Machine) -> NDArr
     """(texts, classes) probabilities of all texts of *select*, in their order."""
     data = train.prepare(experiment.setting, for_trial=True)
     rows = np.zeros((len(data.ids[SELECT]), len(experiment.classes)))
-    torch.set_num_threads(machine.threads)
     model = model.to(machine.device).eval()
     half = machine.dtype == torch.bfloat16
     with torch.no_grad(), torch.autocast(machine.device.type, torch.bfloat16, enabled=half):

@@ -1,10 +1,11 @@
 """The trunk: the frozen lower layers, whose states are the same in every step, computed once.
 
 Where a method trains the top layers only and the lower ones draw no dropout, what enters the
-lowest adapted layer depends on text, weights, length and precision alone. It is written to
-`trunks/` in the cache, under a name that hashes all four, and read memory-mapped, or from the
-card's memory where it fits, by every epoch, seed, binary model and trial on the same texts. The
-folder may be deleted while nothing trains: it is made again when needed.
+lowest adapted layer depends on text, weights, length and arithmetic alone. It is written to
+`trunks/` in the cache, under a name that hashes all four, by one process while others wait, and
+read memory-mapped, or from the card's memory where it fits, by every epoch, seed, binary model and
+trial on the same texts. The folder may be deleted while nothing trains: it is made again when
+needed.
 
 Where nothing of the encoder trains at all, what is kept is what the head reads: a vector a text.
 """
@@ -19,6 +20,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import torch
 import transformers
+from filelock import FileLock
 from torch import Tensor, nn
 
 from lowrank_da import anatomy
@@ -60,9 +62,8 @@ def known(
     pooled = layers == backbone.layers
     kept = torch.float32 if pooled else dtype
     batches = Batches(ids, [0] * len(ids), budget=budget)
-    plan = batches.plan()
     # Longest first, whatever the budget: the file of one budget serves every other.
-    order = [text for texts in plan for text in texts]
+    order = [text for texts in batches.plan() for text in texts]
     rows = np.ones_like(batches.lengths) if pooled else batches.lengths
     ends = np.cumsum(rows[order])
     starts = np.empty(len(order), dtype=np.int64)
@@ -72,25 +73,14 @@ def known(
     folder = cache_home() / "trunks" if folder is None else folder
     path = folder / f"{_key(encoder, backbone, ids, layers, device, dtype)}.states"
     size = shape[0] * shape[1] * kept.itemsize
-    computed = not path.is_file() or path.stat().st_size != size
-    if computed:
-        _refuse_small_disk(path, size)
-        print(f"computing {layers} frozen layers once: {size / 1e6:.1f} MB in {path}", file=stderr)
-        training = encoder.training
-        encoder.eval()
-        with (
-            atomic(path) as temporary,
-            open(temporary, "wb") as file,
-            torch.no_grad(),
-            torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
-        ):
-            for texts in plan:
-                batch = batches.batch(texts).to(device)
-                states, packing = encode(encoder, backbone, batch, layers)
-                if pooled:
-                    states = pool(states, packing, backbone.pooling)
-                file.write(states.to("cpu", kept).contiguous().view(torch.uint8).numpy().data)
-        encoder.train(training)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        computed = not path.is_file() or path.stat().st_size != size
+        if computed:
+            _refuse_small_disk(path, size)
+            said = f"computing {layers} frozen layers once: {size / 1e6:.1f} MB in {path}"
+            print(said, file=stderr)
+            _write(path, encoder, backbone, batches, layers, device, dtype)
     on_card = _on_card.get((str(path), str(device)))
     if on_card is not None:
         return Known(layers, on_card, tuple(starts.tolist()), pooled, computed)
@@ -99,6 +89,34 @@ def known(
     if device.type == "cuda" and size < SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]:
         table = _on_card[(str(path), str(device))] = table.to(device)
     return Known(layers, table, tuple(starts.tolist()), pooled, computed)
+
+
+def _write(
+    path: Path,
+    encoder: nn.Module,
+    backbone: Backbone,
+    batches: Batches,
+    layers: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """Compute the states, batch after batch of the plan, into the file."""
+    pooled = layers == backbone.layers
+    training = encoder.training
+    encoder.eval()
+    with (
+        atomic(path) as temporary,
+        open(temporary, "wb") as file,
+        torch.no_grad(),
+        torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+    ):
+        for texts in batches.plan():
+            states, packing = encode(encoder, backbone, batches.batch(texts).to(device), layers)
+            if pooled:
+                states = pool(states, packing, backbone.pooling)
+            kept = states.to("cpu", torch.float32 if pooled else dtype).contiguous()
+            file.write(kept.view(torch.uint8).numpy().data)
+    encoder.train(training)
 
 
 def _key(
@@ -111,7 +129,8 @@ def _key(
 ) -> str:
     """A hash of all that the states depend on: weights, texts, depth, and arithmetic."""
     versions = f"{ENCODING} {torch.__version__} {transformers.__version__}"
-    arithmetic = f"{versions} {device.type} {dtype} {layers} {backbone.config().to_json_string()}"
+    where = device.type if device.type != "cpu" else f"cpu {torch.get_num_threads()}"
+    arithmetic = f"{versions} {where} {dtype} {layers} {backbone.config().to_json_string()}"
     digest = hashlib.sha256(arithmetic.encode())
     parts = [anatomy.embeddings(encoder), *anatomy.layers(encoder)[:layers]]
     if layers == backbone.layers:
@@ -125,7 +144,6 @@ def _key(
 
 
 def _refuse_small_disk(path: Path, size: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(path.parent).free
     if size > free:
         raise UserError(

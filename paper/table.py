@@ -170,17 +170,22 @@ class Table(ABC):
         if one.name == WINNER:
             return of_sweep(one)
         command = f"lowrank-da run {one.study} {one.name} --setting {one.setting} --seed {one.seed}"
-        precision = PRECISIONS.get(one.made_by["precision"])
-        if not precision:
-            return command
-        device = "cpu" if one.made_by["device"] == "cpu" else "cuda"  # a card goes by its name
-        threads = one.made_by["threads"]
-        return f"{command} --device {device} --precision {precision} --threads {threads}"
+        return command + _machine(one)
 
 
 def of_sweep(run: Run) -> str:
     """The command of the sweep that a record comes from."""
-    return f"lowrank-da sweep {run.study} --setting {run.setting}"
+    return f"lowrank-da sweep {run.study} --setting {run.setting}{_machine(run)}"
+
+
+def _machine(run: Run) -> str:
+    """The options under which a network's record has the same digits; none for a reference."""
+    precision, threads = PRECISIONS.get(run.made_by["precision"]), run.made_by.get("threads")
+    if precision is None:
+        return ""
+    device = "cpu" if run.made_by["device"] == "cpu" else "cuda"  # a card goes by its name
+    told = f" --device {device} --precision {precision}"
+    return told if threads is None else f"{told} --threads {threads}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -207,11 +207,13 @@ def test_a_study_leaves_the_records_of_all_arms_seeds_and_combinations(done: Cam
 
 
 def test_two_workers_leave_the_same_records(campaign: Campaign, whole: Path) -> None:
-    campaign.run(CPU, workers=2)
+    campaign.run(dataclasses.replace(CPU, workers=2))
     alone, by_two = (load_all(folder, "play", "room") for folder in (whole, campaign.checkout.runs))
     assert alone.keys() == by_two.keys()
     for name, runs in alone.items():
         assert [run.result for run in by_two[name]] == [run.result for run in runs], name
+    assert by_two["full"][0].made_by["workers"] == 2
+    assert by_two["full"][0].measured["energy_joules"] is None
 
 
 def test_running_it_again_trains_nothing(done: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:

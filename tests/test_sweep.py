@@ -319,7 +319,7 @@ def test_workers_are_started_with_their_part(
     monkeypatch.setattr(sweeps.subprocess, "Popen", Process)
     monkeypatch.setattr(train.torch, "get_num_threads", lambda: 6)
     machine = train.machine("cpu", "fp32", workers=3)
-    sweep(checkout).run(machine, workers=3, timeout=9, seed=2)
+    sweep(checkout).run(machine, timeout=9, seed=2)
     options = [dict(itertools.pairwise(command)) for command in started]
     assert [own["--threads"] for own in options] == ["2"] * 3
     assert [own["--seed"] for own in options] == ["6", "7", "8"]
@@ -382,7 +382,6 @@ def test_a_script_works_on_the_same_study(checkout: Checkout) -> None:
         (lambda c: Sweep(c, "ranks", "room", "postgres:x").open(), "--storage postgres:x cannot"),
         (lambda c: Sweep(c, "ranks", "room", "sqlite:////no/x.db").open(), "cannot be opened"),
         (lambda c: sweep(c).run(MACHINE, trials=0), "--trials 0"),
-        (lambda c: sweep(c).run(MACHINE, workers=0), "--workers 0"),
         (lambda c: sweep(c).run(MACHINE, timeout=0), "--timeout 0"),
         (
             lambda c: sweep(c).run(MACHINE, ray_address="auto"),

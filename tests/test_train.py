@@ -536,15 +536,19 @@ def test_threads_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> N
     threads = [train.machine("cpu", workers=n).threads for n in (1, 2, 3, 8)]
     assert threads == [7, 3, 2, 1]
     assert train.machine("cpu", threads=2, workers=8).threads == 2
+    assert train.machine("cpu", workers=3).alone == train.machine("cpu", threads=6)
 
 
 def test_a_training_takes_the_threads_it_records(tmp_path: Path) -> None:
-    machine = train.machine("cpu", "fp32", threads=2)
-    try:
-        (run,) = train.run([toy.cell()], tmp_path, tmp_path, machine)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
+    machine, seen = train.machine("cpu", "fp32", threads=2), []
+
+    def watch(epoch: int, macro_f1: float) -> None:
+        seen.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    (run,) = train.run([toy.cell()], tmp_path, tmp_path, machine, watch=watch)
+    assert set(seen) == {2} != {before}
+    assert torch.get_num_threads() == before
     assert run.made_by["threads"] == 2
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lowrank_da import metrics
 from lowrank_da.corpus import ID, SELECT
@@ -34,7 +35,7 @@ ADAPTER = Text("adapter parameters", "параметров адаптера")
 EFFECTIVE = Text("effective rank", "эффективный ранг")
 CUT_TO = Text("the widest cut to it", "самый широкий, урезанный до него")
 LEFT_OUT = Text("left out, squared", "отброшено, в квадрате")
-CUT_LOSS = Text("log loss of the cut", "log loss урезанного")
+CUT_LOSS = Text("log loss that it gains by that", "прирост log loss от этого")
 ABOVE = Text("above {parameter} {greatest}", "выше, чем {parameter} {greatest}")
 CHOSEN = Text("chosen", "выбран")
 BEST = Text("best on select", "лучший на выборке для отбора")
@@ -42,12 +43,15 @@ NOTE = Text(
     "Every value was judged on select alone. The effective rank, exp(H) of the singular values"
     " divided by their sum, is a mean over maps. The widest update, cut to a rank without any more"
     " training, leaves out the squares of the other singular values, summed over the maps (C10)."
-    " Paired tests hold every value against the greatest one; Holm's method over {tests} tests.",
+    " Log loss is of the stored probabilities, and gained against the update that is not cut."
+    " Paired tests hold every {parameter} against {greatest}: p-values are adjusted by Holm's"
+    " method over {tests} tests (never below {floor} before), intervals are not.",
     "Каждое значение оценено только на выборке для отбора. Эффективный ранг, exp(H) сингулярных"
     " чисел, делённых на их сумму, есть среднее по матрицам. Самое широкое обновление, урезанное до"
     " ранга без дообучения, отбрасывает квадраты остальных сингулярных чисел, в сумме по матрицам"
-    " (C10). Парные тесты сравнивают каждое значение с наибольшим, с поправкой Холма на {tests}"
-    " тестов.",
+    " (C10). Log loss считается по записанным вероятностям, прирост относительно неурезанного"
+    " обновления. Парные тесты сравнивают каждое значение {parameter} с {greatest}: p-значения с"
+    " поправкой Холма на {tests} тестов (до неё не меньше {floor}), интервалы без поправки.",
 )
 ON_ID = Text(
     "The chosen one, trained anew and judged once on id: macro-F1 {f1}.",
@@ -92,8 +96,8 @@ class Swept(Table):
         return SELECT
 
     def applies(self, runs: Runs) -> bool:
-        """Where a sweep's trials are."""
-        return bool(swept(runs))
+        """Where several of a sweep's trials are."""
+        return len(swept(runs)) > 1
 
     def again(self, used: Sequence[Run]) -> str:
         """The sweep itself."""
@@ -102,8 +106,8 @@ class Swept(Table):
     def body(self, records: Records) -> Body:
         """The value with the best mean macro-F1 is marked."""
         lang, by_value = records.lang, swept(records.runs)
-        name = parameter(records.runs) if by_value else MISSING
-        greatest = max(by_value, default=0)
+        name, greatest = parameter(records.runs), max(by_value)
+        whole = cut(records.runs, greatest)
         above = _above(by_value, greatest)
         header = (
             name,
@@ -116,19 +120,21 @@ class Swept(Table):
             value: estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
             for value, runs in by_value.items()
         }
-        best = max(f1, key=lambda value: f1[value].value, default=None)
+        best = max(f1, key=lambda value: f1[value].value)
         rows = tuple(
             (
                 str(value),
                 f1[value].show(),
                 *above.get(value, ("", "")),
                 *_costs(runs),
-                *_cut_cells(cut(records.runs, value)),
+                *_cut_cells(cut(records.runs, value), whole),
                 BEST.say(lang) if value == best else "",
             )
             for value, runs in by_value.items()
         )
-        notes = [NOTE.say(lang, tests=len(above))]
+        floor = f"{2 / (metrics.RESAMPLES + 1):.4f}"
+        said = {"parameter": name, "greatest": greatest, "tests": len(above), "floor": floor}
+        notes = [NOTE.say(lang, **said)]
         if records.get(WINNER):
             on_id = estimate.of_confusion(records.get(WINNER), metrics.macro_f1, ID)[()]
             notes.append(ON_ID.say(lang, f1=on_id.show()))
@@ -157,15 +163,37 @@ def _costs(runs: Sequence[Run]) -> Row:
     )
 
 
-def _cut_cells(runs: Sequence[Run]) -> Row:
-    """Macro-F1 and log loss of the widest update cut to a rank, and what that leaves out."""
+def _cut_cells(runs: Sequence[Run], whole: Sequence[Run]) -> Row:
+    """Macro-F1 of the widest update cut to a rank, what that costs, and what it leaves out."""
     if not runs:
         return ("", "", "")
     f1 = estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
-    loss, left_out = (
-        np.mean([run.result[key] for run in runs]) for key in ("log_loss", "left_out")
-    )
-    return f1.show(), f"{loss:.3f}", f"{left_out:.3g}"
+    gained = "" if runs[0].name == whole[0].name else gained_loss(runs, whole).show()
+    return f1.show(), gained, f"{np.mean([run.result['left_out'] for run in runs]):.3g}"
+
+
+def gained_loss(runs: Sequence[Run], whole: Sequence[Run]) -> estimate.Estimate:
+    """How far the mean log loss on *select* is above that of other records of the same seeds.
+
+    Texts are drawn again for both at once, and seeds.
+    """
+    by_seed = np.stack([losses(a) - losses(b) for a, b in zip(runs, whole, strict=True)])
+    texts = by_seed.shape[1]
+    rng = np.random.default_rng(0)
+    weights = rng.multinomial(texts, np.full(texts, 1 / texts), size=metrics.RESAMPLES) / texts
+    ends = metrics.percentiles(metrics.mean_of_drawn_seeds(weights @ by_seed.T, seed=0))
+    value, spread = metrics.mean_and_spread(by_seed.mean(axis=1).tolist())
+    return estimate.Estimate(value, ends.low, ends.high, spread)
+
+
+def losses(run: Run) -> NDArray[np.float64]:
+    """(texts,) -log p of each text's own class on *select*, in the record's order.
+
+    p is as it is stored, in float16; one that is stored as 0 counts as float16's least above it.
+    """
+    said = run.predictions[SELECT]
+    own = said.probabilities[np.arange(len(said.label)), said.label].astype(np.float64)
+    return -np.log(np.maximum(own, float(np.finfo(np.float16).smallest_subnormal)))
 
 
 TABLES = (Swept(id="sweep", title=Text("The sweep, value by value", "Перебор по значениям")),)

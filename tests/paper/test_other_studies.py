@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from invented_records import LABELS, record
 from scipy import stats
-from sklearn.metrics import roc_curve
+from sklearn.metrics import log_loss, roc_curve
 from sklearn.utils.extmath import randomized_svd
 
 from lowrank_da import metrics
@@ -24,6 +24,7 @@ from paper.tables.comparison import compare
 from paper.tables.effective_rank import effective_rank, first_share
 from paper.tables.search import unbeaten
 from paper.tables.spread import deviation
+from paper.tables.sweep import gained_loss, losses
 
 TWO = ("machine", "human")
 FACTS = SettingFacts("without_arxiv", "machine_or_human", "minilm", TWO)
@@ -261,6 +262,33 @@ def test_a_sweep_is_read_from_its_trials() -> None:
     assert on_id in table.build(chosen, FACTS, "en").notes[-1]
 
 
+def test_a_cut_gains_log_loss_text_by_text() -> None:
+    """By the loss of scikit-learn, and its interval by that of the mean of paired differences."""
+    tried = {f"grid/rank_{rank}": [trial(rank, seed) for seed in (0, 1)] for rank in (1, 8)}
+    for rank, left_out, skill in ((1, 15.1, 0.2), (8, 0.0, 3.0)):
+        cuts = [record(f"grid/cut_{rank}", s, roles=(SELECT,), skill=skill) for s in (0, 1)]
+        tried[f"grid/cut_{rank}"] = [
+            replace(run, result=run.result | {"left_out": left_out}) for run in cuts
+        ]
+    small, whole = tried["grid/cut_1"], tried["grid/cut_8"]
+    rows_ = find("sweep").build(tried, FACTS, "en").body.groups[0]
+    gained = gained_loss(small, whole)
+    f1 = estimate.of_confusion(small, metrics.macro_f1, SELECT)[()]
+    assert rows_[0][7:10] == (f1.show(), gained.show(), "15.1")
+    assert rows_[1][8:10] == ("", "0")
+    by_sklearn = []
+    for run in (*small, *whole):
+        stored = run.predictions[SELECT].probabilities.astype(float)
+        p = stored / stored.sum(axis=1, keepdims=True)
+        by_sklearn.append(log_loss(run.predictions[SELECT].label, p, labels=range(p.shape[1])))
+    expected = np.mean(by_sklearn[:2]) - np.mean(by_sklearn[2:])
+    assert gained.value == pytest.approx(expected, abs=2e-3)
+    one = gained_loss(small[:1], whole[:1])
+    differences = losses(small[0]) - losses(whole[0])
+    t = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert (one.low, one.high) == pytest.approx((t.low, t.high), abs=0.1 * (t.high - t.low))
+
+
 def test_a_sweep_is_drawn(tmp_path: Path) -> None:
     tried = {f"grid/rank_{rank}": [trial(rank, seed) for seed in (0, 1)] for rank in (1, 2, 8)}
     drawn = [figure for figure in figures() if figure.applies(tried) and figure.id == "sweep"]
@@ -312,7 +340,9 @@ def test_a_searchs_front_is_what_no_trial_beats() -> None:
         ("1,600", "4.0", ""),
     ]
     assert "Of 4 trials" in built.notes[0]
-    assert built.again == "lowrank-da sweep thesis --setting outfox"
+    assert built.again == (
+        "lowrank-da sweep thesis --setting outfox --device cpu --precision bf16 --threads 2"
+    )
 
 
 @given(st.dictionaries(st.integers(), st.tuples(*[st.integers(0, 3)] * 3), min_size=1))
