@@ -1,6 +1,9 @@
 """trunk.py: cached equals uncached, is computed once, and never stands for something else."""
 
+import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,8 +52,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names(folder: Path) -> set[str]:
-    """The files in it, unfinished ones too."""
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+    """The files in it, unfinished ones too, but for locks."""
+    there = folder.iterdir() if folder.exists() else ()
+    return {path.name for path in there if path.suffix != ".lock"}
 
 
 @pytest.fixture
@@ -203,6 +207,41 @@ def test_it_is_found_again_and_not_computed_again(folder: Path, computed: list[i
     assert computed == []
     assert torch.equal(again.table, first.table)
     assert again.starts == first.starts
+
+
+def test_two_at_a_time_compute_it_once(
+    folder: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one waits for the first one's file."""
+    lengths = ALL_LENGTHS["more than a batch"]
+    cases = [case("bert", lengths, 2, torch.float32) for _ in range(2)]
+    write, both = trunk._write, threading.Barrier(2, timeout=60)
+
+    def slow(*given: Any) -> None:
+        time.sleep(0.5)
+        write(*given)
+
+    def known(one: Case) -> Known:
+        both.wait()
+        return one.known(2)
+
+    monkeypatch.setattr(trunk, "_write", slow)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(known, cases)
+    assert sum(computed) == sum(lengths)
+    assert first.computed != second.computed
+    assert torch.equal(first.table, second.table)
+
+
+@pytest.mark.parametrize("more", [1, 2])
+def test_other_threads_have_a_file_of_their_own(folder: Path, more: int) -> None:
+    one = case("bert", ALL_LENGTHS["more than a batch"], 1, torch.float32)
+    one.known(1)
+    before = torch.get_num_threads()
+    with replace(train.machine("cpu", "fp32"), threads=before + more - 1).at_work():
+        one.known(1)
+    assert len(names(folder)) == more
+    assert torch.get_num_threads() == before
 
 
 def test_other_batches_find_the_same_file(folder: Path, computed: list[int]) -> None:

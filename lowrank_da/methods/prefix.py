@@ -27,7 +27,7 @@ class Prefix(Method):
     std: float = 0.02
     """Standard deviation of their normal start."""
 
-    rates = (4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
+    rates = (1.6e-2, 3.2e-2, 6.4e-2, 1.28e-1, 2.56e-1)
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
