@@ -106,7 +106,8 @@ class Swept(Table):
     def body(self, records: Records) -> Body:
         """The value with the best mean macro-F1 is marked."""
         lang, by_value = records.lang, swept(records.runs)
-        name, greatest = parameter(records.runs), max(by_value)
+        name = parameter(records.runs) if by_value else MISSING
+        greatest = max(by_value, default=0)
         whole = cut(records.runs, greatest)
         above = _above(by_value, greatest)
         header = (
@@ -120,7 +121,7 @@ class Swept(Table):
             value: estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
             for value, runs in by_value.items()
         }
-        best = max(f1, key=lambda value: f1[value].value)
+        best = max(f1, key=lambda value: f1[value].value, default=None)
         rows = tuple(
             (
                 str(value),
