@@ -1,6 +1,7 @@
 """A campaign runs one study in one setting on one machine, and keeps its records."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -8,9 +9,12 @@ from lowrank_da import coupling, processes, reference, train
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.errors import UserError
 from lowrank_da.reference import Reference
-from lowrank_da.run import HEAD, Run, load_all, record_path
+from lowrank_da.run import HEAD, TRIAL, Run, load_all, record_path
 from lowrank_da.study import Arm, Checkout, combinations, trial_name
 from lowrank_da.train import Cell, Machine
+
+BEYOND = 4
+"""How many trials an arm's grid of rates is extended by at most."""
 
 
 class Campaign:
@@ -42,6 +46,33 @@ class Campaign:
             ]
             for arm, experiments in self.study.trials(self.setting).items()
         }
+
+    def asked_trials(self) -> dict[str, list[Cell]]:
+        """The trials by arm, with those beyond a grid's end that records ask for, kept or fresh."""
+        return {
+            arm: self._grid(cells, self._where_kept(cells) or self.checkout.runs)
+            for arm, cells in self.trial_cells().items()
+        }
+
+    def _where_kept(self, cells: list[Cell]) -> Path | None:
+        """The folder of the kept records, where all of an arm's trials are among them."""
+        kept = self.checkout.results
+        return kept if self.trials_in(kept, self._grid(cells, kept)) else None
+
+    def _grid(self, cells: list[Cell], folder: Path) -> list[Cell]:
+        """An arm's trials and, as far as the records below `folder` tell, those beyond its end.
+
+        While the best rate stands at an end the next one beyond it is asked for, in the same step,
+        `BEYOND` of them at most. Two rates and fewer have no inside, and are all there is.
+        """
+        asked = sorted(cells, key=_rate)
+        for _ in range(BEYOND if len(cells) > 2 else 0):
+            runs = self.trials_in(folder, asked)
+            cell = runs and _beyond(asked, _best(runs))
+            if not cell:
+                break
+            asked = sorted([*asked, cell], key=_rate)
+        return asked
 
     def untuned_arms(self) -> dict[str, Arm]:
         """The arms before any rate is known: their names, and the references among them."""
@@ -75,7 +106,7 @@ class Campaign:
     def known_rates(self) -> dict[str, float]:
         """The best rate of each tuned arm that has all its trials, kept or fresh."""
         best: dict[str, float] = {}
-        for arm, cells in self.trial_cells().items():
+        for arm, cells in self.asked_trials().items():
             kept = self.trials_in(self.checkout.results, cells)
             runs = kept or self.trials_in(self.checkout.runs, cells)
             if runs is not None:
@@ -97,14 +128,17 @@ class Campaign:
         """The best rate of an arm's trials.
 
         Where all of them are kept, they are copied to `runs/` and believed; else they are run into
-        it on `machine`.
+        it on `machine`, and those beyond the end where the best of them stands.
         """
-        runs = self.trials_in(self.checkout.results, cells)
-        if runs is None:
-            runs = train.run(cells, self.checkout.runs, self.checkout.root, machine)
-        else:
+        if kept := self._where_kept(cells):
+            runs = self.trials_in(kept, self._grid(cells, kept)) or []
             for run in runs:
                 run.save(self.checkout.runs)
+            return _best(runs)
+        done: list[Cell] = []
+        while (asked := self._grid(cells, self.checkout.runs)) != done:
+            runs = train.run(asked, self.checkout.runs, self.checkout.root, machine)
+            done = asked
         return _best(runs)
 
     def run_arm(self, name: str, arm: Arm, seed: int, machine: Machine) -> Run:
@@ -126,30 +160,34 @@ class Campaign:
         """
         asked = self.seeds if seeds is None else seeds
         folders = (self.checkout.runs, self.checkout.root)
-        due = [
-            partial(_train, cell, *folders, machine)
-            for cells in self.trial_cells().values()
-            if self.trials_in(self.checkout.results, cells) is None
-            for cell in cells
-        ]
-        processes.each(due, machine.workers)
+        done: list[Cell] = []
+        while (due := self._trials_not_kept()) != done:
+            each = [partial(_train, cell, *folders, machine) for cell in due]
+            processes.each(each, machine.workers)
+            done = due
         jobs = {
             (name, seed): self._job(name, arm, seed, machine)
             for name, arm in self.tuned_arms(machine).items()
             for seed in seeds_of(arm, asked)
         }
-        done = dict(zip(jobs, processes.each(list(jobs.values()), machine.workers), strict=True))
+        made = dict(zip(jobs, processes.each(list(jobs.values()), machine.workers), strict=True))
         for seed in asked:
             for rule, parts in combinations(self.study, self.setting).items():
-                own = [done[part, seed] for part in parts]
+                own = [made[part, seed] for part in parts]
                 coupling.combine(own, rule).save(self.checkout.runs)
+
+    def _trials_not_kept(self) -> list[Cell]:
+        """All trials that the fresh records ask for, of the arms whose own are not kept."""
+        every = self.trial_cells().values()
+        grids = [self._grid(c, self.checkout.runs) for c in every if not self._where_kept(c)]
+        return [cell for grid in grids for cell in grid]
 
     def expected(self) -> Iterator[tuple[str, int, str | None]]:
         """Yield (name, seed, key) of every record there should be, combinations apart.
 
         The key of an arm is None as long as a learning rate that it needs is not known.
         """
-        for cells in self.trial_cells().values():
+        for cells in self.asked_trials().values():
             for cell in cells:
                 yield cell.name, cell.seed, cell.experiment.key
         rates, needed = self.known_rates(), self.dependencies()
@@ -243,6 +281,24 @@ def keep_records(
 def seeds_of(arm: Arm, asked: tuple[int, ...]) -> tuple[int, ...]:
     """Those of `asked` that an arm runs under; seed 0 for a reference without chance."""
     return arm.seeds(asked) if isinstance(arm, Reference) else asked
+
+
+def _rate(cell: Cell) -> float:
+    return cell.experiment.learning_rate
+
+
+def _beyond(cells: list[Cell], best: float) -> Cell | None:
+    """The trial one step beyond the end of a rising grid where its best rate stands, if it does."""
+    if best == _rate(cells[0]):
+        end, inner = cells[:2]
+    elif best == _rate(cells[-1]):
+        inner, end = cells[-2:]
+    else:
+        return None
+    rate = float(f"{_rate(end) ** 2 / _rate(inner):.3g}")
+    arm, _, _ = end.name.removeprefix(TRIAL).rpartition("--lr")
+    experiment = replace(end.experiment, learning_rate=rate)
+    return replace(end, name=trial_name(arm, rate), experiment=experiment)
 
 
 def _best(trials: list[Run]) -> float:

@@ -106,7 +106,7 @@ def run(arguments: Arguments) -> None:
     here = campaign(arguments)
     machine = _chosen(arguments)
     name, seed = arguments.name, arguments.seed
-    trials = {cell.name: cell for cells in here.trial_cells().values() for cell in cells}
+    trials = {cell.name: cell for cells in here.asked_trials().values() for cell in cells}
     untuned = here.untuned_arms()
     if name not in untuned and name not in trials:
         raise unknown("experiment", name, [*untuned, *trials])

@@ -67,7 +67,7 @@ def find(here: Campaign, name: str, seed: int) -> tuple[Classifier, Run]:
         here.setting, dict.fromkeys(here.trial_cells(), 1.0) | here.known_rates()
     )
     known: dict[str, Any] = {
-        c.name: c.experiment for cells in here.trial_cells().values() for c in cells
+        c.name: c.experiment for cells in here.asked_trials().values() for c in cells
     }
     known |= arms
     if name not in known:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import toy
 import toy_checkout
+from invented_records import record
 
 from lowrank_da import reference, train
 from lowrank_da.campaign import Campaign
@@ -18,8 +19,9 @@ from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment, Setting
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.linear_probe import LinearProbe
-from lowrank_da.run import Run, load_all
+from lowrank_da.run import Run, load_all, score
 from lowrank_da.study import Arm, Checkout
+from lowrank_da.train import Cell
 
 CPU = train.machine("cpu", "fp32")
 
@@ -117,6 +119,79 @@ def test_trials_are_kept_all_or_run_anew(done: Campaign) -> None:
     found = load_all(done.checkout.runs, "play", "room")
     for name in toy_checkout.TRIALS:
         assert found[name][0].made_by["commit"] is None, "made here, outside any repository"
+
+
+@pytest.fixture
+def three(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> Campaign:
+    """A grid of three rates, whose best stands at an end."""
+    small = dataclasses.replace(campaign.setting, train_texts=8)
+    rates = (1e-3, 2e-3, 4e-3)
+    grid = {"full": tuple(toy.experiment(setting=small, learning_rate=rate) for rate in rates)}
+    monkeypatch.setattr(campaign.study, "trials", lambda setting: grid)
+    return campaign
+
+
+@pytest.mark.parametrize(
+    ("peak", "tried"),
+    [
+        (2e-3, (1e-3, 2e-3, 4e-3)),
+        (1.6e-2, (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)),
+        (5e-4, (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)),
+        (1.0, (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2)),
+    ],
+)
+def test_a_grid_goes_on_beyond_the_end_where_its_best_rate_stands(
+    three: Campaign, peak: float, tried: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step after the other, until the best is inside, or four are added."""
+    trained: list[float] = []
+
+    def fake(cells: list[Cell], folder: Path, *_: object) -> list[Run]:
+        runs = [peaked(cell, peak) for cell in cells]
+        trained.extend(run.experiment["learning_rate"] for run in runs if not there(run, folder))
+        for run in runs:
+            run.save(folder)
+        return runs
+
+    monkeypatch.setattr(train, "run", fake)
+    best = min(tried, key=lambda rate: abs(np.log(rate / peak)))
+    assert rate(three.tuned_arms(CPU)) == best
+    assert sorted(trained) == pytest.approx(tried)
+    assert [one.experiment.learning_rate for one in three.asked_trials()["full"]] == sorted(trained)
+    assert three.known_rates() == {"full": best}
+    assert rate(three.tuned_arms(CPU)) == best
+    assert len(trained) == len(tried), "what is there is not trained again"
+    names = [name for name, _, _ in three.expected() if "/" in name]
+    assert names == [f"grid/full--lr{rate:.1e}" for rate in tried]
+    three.checkout.runs.rename(three.checkout.results)
+    assert rate(three.tuned_arms(CPU)) == best
+    assert len(trained) == len(tried), "nor what is kept"
+    assert len(records(three.checkout.runs)) == len(tried)
+
+
+def there(run: Run, folder: Path) -> bool:
+    return run.path(folder).exists()
+
+
+def peaked(cell: Cell, peak: float) -> Run:
+    """A trial's record, with an error more for every doubling between its rate and the peak."""
+    found = cell.experiment.learning_rate
+    one = record("full", roles=(SELECT,))
+    said = one.predictions[SELECT]
+    answers = said.label.copy()
+    answers[: round(abs(np.log2(found / peak)))] += 1
+    probabilities = np.eye(len(one.labels), dtype=np.float16)[answers % len(one.labels)]
+    own = dataclasses.replace(said, probabilities=probabilities)
+    return dataclasses.replace(
+        one,
+        study=cell.study,
+        setting=cell.setting,
+        name=cell.name,
+        key=cell.experiment.key,
+        experiment=one.experiment | {"learning_rate": found},
+        result=one.result | {"splits": {SELECT: score(own, one.labels, one.corpus_labels)}},
+        predictions={SELECT: own},
+    )
 
 
 @pytest.fixture
