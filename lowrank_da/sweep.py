@@ -219,6 +219,8 @@ class Sweep:
             experiment = self.definition.propose(trial, self.setting)
             if self._begun_before(trial, experiment):
                 raise _surplus(trial, "another worker is at it, or has done it")
+            # A sign of life first, for Optuna's may be late: what has a key is Optuna's to miss.
+            getattr(trial.storage, "record_heartbeat", lambda _: None)(trial._trial_id)
             trial.set_user_attr("key", experiment.key)
             trial.set_user_attr("name", self.trial_name(trial.params, experiment))
             trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")

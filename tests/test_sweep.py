@@ -239,22 +239,28 @@ def test_two_objectives_have_a_front(checkout: Checkout, monkeypatch: pytest.Mon
 # -- several workers, and workers that are lost
 
 
-@pytest.mark.parametrize("begun", [False, True])
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("training", [False, True])
 def test_a_lost_trial_is_done_again(
-    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, begun: bool
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, training: bool
 ) -> None:
-    """Its worker was killed before its first sign of life, or after it."""
+    """Its worker was killed before it began to train, or then, before Optuna's thread said more."""
     monkeypatch.setattr(sweep_storage, "HEARTBEAT", 1)
     monkeypatch.setattr(sweep_storage, "GRACE", 1)
     one = sweep(checkout)
     opened = one.open()
     one.queue(opened)
     trial = opened.ask()
-    if begun:
-        trial.set_user_attr("key", "of its experiment")
-        opened._storage.record_heartbeat(trial._trial_id)
+    if training:
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "run", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                one.objective(MACHINE)(trial)
     time.sleep(2.1)  # the storage counts whole seconds
-    study = one.run(MACHINE)
+    study = one.run(MACHINE, timeout=60)
     assert study.trials[trial.number].state is TrialState.FAIL
     assert states(study).count(TrialState.COMPLETE) == 4
     assert len({str(t.params) for t in one.finished(study)}) == 4
