@@ -4,7 +4,7 @@ Question: a lecture reports that probing, then fine-tuning beats fine-tuning by 
 accuracy out of distribution (Kumar et al. 2022, arXiv:2202.10054, on images). Does that hold on
 text, for a detector of machine text that meets a new domain? Does LoRA from a probe's head gain?
 
-Texts, tokens, passes and the number of rates tried are the same for all arms; those from a probe
+Texts, tokens, passes and the rates tried first are the same for all arms; those from a probe
 have the probe's passes beside, which train the head alone.
 
 Command: `lowrank-da reproduce lp_ft --setting without_arxiv`, and so for the other three domains.

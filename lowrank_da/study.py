@@ -38,7 +38,7 @@ class Study(Protocol):
     THEORY: tuple[str, ...]
 
     def trials(self, setting: Setting) -> dict[str, tuple[Experiment, ...]]:
-        """Learning-rate trials by arm."""
+        """Learning-rate trials by arm; a campaign goes on beyond an end where the best stands."""
 
     def arms(self, setting: Setting, rate: Mapping[str, float]) -> dict[str, Arm]:
         """The compared experiments by name."""
