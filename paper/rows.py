@@ -70,6 +70,23 @@ def mean_seconds(runs: Sequence[Run]) -> float | None:
     return sum(times) / len(times) if times and len(times) == len(runs) else None
 
 
+def share_of_limit(runs: Sequence[Run]) -> str:
+    """How much of the machine's best speed was used, a mean over seeds.
+
+    Blank where it was not measured, and where a training had a part of the processors only: who
+    else worked then is not known.
+    """
+    shares = [run.measured.get("share_of_peak") for run in runs if _had_all(run)]
+    known = [share for share in shares if share is not None]
+    return f"{sum(known) / len(known):.2f}" if known and len(known) == len(runs) else ""
+
+
+def _had_all(run: Run) -> bool:
+    """Whether a card trained, or all cores of the processor."""
+    made = run.made_by
+    return bool(made["device"] != "cpu" or made.get("threads") == made["hardware"]["cores"])
+
+
 def seconds_note(records: Records, published: Any, names: Sequence[str]) -> str:
     """The line with the training times, as the thesis has it above its tables."""
     times = [f"{words.PUBLISHED.say(records.lang)} {published}"]

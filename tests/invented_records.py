@@ -80,6 +80,7 @@ def record(
             "device": "cpu",
             "precision": "64-true" if name == "tfidf" else "bf16-mixed",
             "threads": 2,
+            "hardware": {"processor": "abacus", "cores": 2},
         },
         predictions=said,
     )

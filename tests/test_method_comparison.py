@@ -210,6 +210,9 @@ def test_a_column_is_there_when_a_record_fills_it(runs: dict[str, list[Run]]) ->
     assert row["peak memory, GiB"] == "1.50"
     assert row["checkpoint, MB"] == "12.3"
     assert by_name["full"]["checkpoint, MB"] == ""
+    shared = [replace(run, made_by=run.made_by | {"threads": 1}) for run in more]
+    rows = cells("arms", runs | {"adapter": shared, "full": more})
+    assert {row["arm"]: row["share of the limit"] for row in rows}["adapter"] == ""
 
 
 def test_the_majority_classifiers_f1_is_scikit_learns(runs: dict[str, list[Run]]) -> None:

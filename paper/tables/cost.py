@@ -8,7 +8,7 @@ from typing import Any
 from lowrank_da.run import Run
 from paper import words
 from paper.published import published
-from paper.rows import mean_seconds
+from paper.rows import mean_seconds, share_of_limit
 from paper.table import MISSING, Body, OfThesis, Records, Row, SettingFacts
 from paper.words import Text
 
@@ -111,7 +111,7 @@ def _measured(runs: Sequence[Run]) -> Row:
 
     return (
         mean("tokens_per_second", 1, 0),
-        mean("share_of_peak", 1, 2),
+        share_of_limit(runs),
         mean("peak_memory_bytes", 2**30, 2),
     )
 

@@ -15,7 +15,7 @@ from lowrank_da.corpus import ID, Corpus
 from lowrank_da.run import Run
 from paper import estimate, words
 from paper.arms import ALL_CLASSES, beyond_thesis, every_arm, found
-from paper.rows import mean_seconds
+from paper.rows import mean_seconds, share_of_limit
 from paper.table import MISSING, Body, OfThesis, Records, Row, Runs, SettingFacts, thousands
 from paper.words import Text
 
@@ -45,7 +45,8 @@ FOUND_NOTE = Text(
     " whole interval of its macro-F1 lies above 1/k, the most that guessing among k classes is"
     " expected to give, or above the macro-F1 of always naming the most frequent class. AUROC and"
     " TPR are machine against human, score 1 - P(human). The limit: the least number of operations,"
-    " at the speed of one large matrix product. Peak memory is a card's; on a processor it is the"
+    " at the speed of one large matrix product; blank where several trainings shared the processor."
+    " Peak memory is a card's; on a processor it is the"
     " largest size of the process so far, so that arms trained in one process are not told apart."
     " The pass of frozen layers counts in the seconds of the run that made it, not of those that"
     " found its states.",
@@ -53,8 +54,9 @@ FOUND_NOTE = Text(
     " macro-F1 выше 1/k, наибольшего ожидаемого при угадывании среди k классов (выше macro-F1"
     " постоянного ответа самым частым классом). AUROC и TPR: машина против человека, оценка"
     " 1 - P(human). Предел: наименьшее число операций при скорости одного большого произведения"
-    " матриц. Пик памяти взят с видеокарты; на процессоре это наибольший размер процесса к этому"
-    " моменту, так что модели, обученные в одном процессе, по нему не различаются. Проход"
+    " матриц; пусто, где обучения делили процессор. Пик памяти взят с видеокарты; на процессоре это"
+    " наибольший размер процесса к этому моменту, так что модели, обученные в одном процессе, по"
+    " нему не различаются. Проход"
     " замороженных слоёв входит во время того запуска, который его сделал.",
 )
 
@@ -154,7 +156,7 @@ FOUND = (
     (ABOVE_MAJORITY, _above(majority_macro_f1)),
     *RANKING,
     *COST,
-    (SHARE, _measured("share_of_peak", lambda share: f"{share:.2f}")),
+    (SHARE, lambda runs, _: share_of_limit(runs)),
     (MEMORY, _measured("peak_memory_bytes", lambda size: f"{size / 2**30:.2f}")),
     (CHECKPOINT, _measured("checkpoint_bytes", lambda size: f"{size / 1e6:,.1f}")),
     RATE,
