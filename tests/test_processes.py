@@ -52,11 +52,14 @@ def test_the_first_error_is_raised_and_no_other_job_begun(tmp_path: Path, worker
 
 
 SLOW = """
+import signal
 from functools import partial
 from pathlib import Path
 from test_processes import mark
 from lowrank_da.processes import each
 if __name__ == "__main__":
+    # A job in the background inherits that it is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     each([partial(mark, Path({place!r}), number, seconds=1.0) for number in range(20)], 2)
 """
 
