@@ -12,9 +12,9 @@ Where nothing of the encoder trains at all, what is kept is what the head reads:
 
 import hashlib
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from sys import stderr
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -79,7 +79,7 @@ def known(
         if computed:
             _refuse_small_disk(path, size)
             said = f"computing {layers} frozen layers once: {size / 1e6:.1f} MB in {path}"
-            print(said, file=stderr)
+            print(said, file=sys.stderr)
             _write(path, encoder, backbone, batches, layers, device, dtype)
     on_card = _on_card.get((str(path), str(device)))
     if on_card is not None:
