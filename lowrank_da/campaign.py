@@ -115,31 +115,32 @@ class Campaign:
 
     def tuned_arms(self, machine: Machine) -> dict[str, Arm]:
         """The arms with each one's best rate on *select*."""
-        best = {arm: self._tuned(cells, machine) for arm, cells in self.trial_cells().items()}
-        return self.study.arms(self.setting, best)
+        return self.study.arms(self.setting, self._tuned(self.trial_cells(), machine))
 
     def tuned_arm(self, name: str, machine: Machine) -> Arm:
         """One arm with the best rates on *select*; only trials that it depends on are run."""
         cells = self.trial_cells()
-        own = {arm: self._tuned(cells[arm], machine) for arm in self.dependencies()[name]}
+        own = self._tuned({arm: cells[arm] for arm in self.dependencies()[name]}, machine)
         return self.study.arms(self.setting, dict.fromkeys(cells, 1.0) | own)[name]
 
-    def _tuned(self, cells: list[Cell], machine: Machine) -> float:
-        """The best rate of an arm's trials.
+    def _tuned(self, trials: Mapping[str, list[Cell]], machine: Machine) -> dict[str, float]:
+        """The best rate of each arm's trials.
 
-        Where all of them are kept, they are copied to `runs/` and believed; else they are run into
-        it on `machine`, and those beyond the end where the best of them stands.
+        Where all of an arm's are kept, they are copied to `runs/` and believed; else they are run
+        into it on `machine`, and those beyond the end where the best of them stands.
         """
-        if kept := self._where_kept(cells):
-            runs = self.trials_in(kept, self._grid(cells, kept)) or []
-            for run in runs:
-                run.save(self.checkout.runs)
-            return _best(runs)
+        fresh, kept = self.checkout.runs, []
+        for cells in filter(self._where_kept, trials.values()):
+            kept += self._grid(cells, self.checkout.results)
+        for run in self.trials_in(self.checkout.results, kept) or []:
+            run.save(fresh)
         done: list[Cell] = []
-        while (asked := self._grid(cells, self.checkout.runs)) != done:
-            runs = train.run(asked, self.checkout.runs, self.checkout.root, machine)
+        while (asked := [c for cells in trials.values() for c in self._grid(cells, fresh)]) != done:
+            jobs = [partial(_train, c, fresh, self.checkout.root, machine) for c in asked]
+            processes.each([job for job in jobs if job.args[0] not in kept], machine.workers)
             done = asked
-        return _best(runs)
+        runs = {arm: self.trials_in(fresh, self._grid(c, fresh)) for arm, c in trials.items()}
+        return {arm: _best(own) for arm, own in runs.items() if own}
 
     def run_arm(self, name: str, arm: Arm, seed: int, machine: Machine) -> Run:
         """One arm under one seed: its finished record, or a fresh one."""
@@ -159,12 +160,6 @@ class Campaign:
         The machine's workers are at it at a time. Raises `UserError` when one of them is killed.
         """
         asked = self.seeds if seeds is None else seeds
-        folders = (self.checkout.runs, self.checkout.root)
-        done: list[Cell] = []
-        while (due := self._trials_not_kept()) != done:
-            each = [partial(_train, cell, *folders, machine) for cell in due]
-            processes.each(each, machine.workers)
-            done = due
         jobs = {
             (name, seed): self._job(name, arm, seed, machine)
             for name, arm in self.tuned_arms(machine).items()
@@ -175,12 +170,6 @@ class Campaign:
             for rule, parts in combinations(self.study, self.setting).items():
                 own = [made[part, seed] for part in parts]
                 coupling.combine(own, rule).save(self.checkout.runs)
-
-    def _trials_not_kept(self) -> list[Cell]:
-        """All trials that the fresh records ask for, of the arms whose own are not kept."""
-        every = self.trial_cells().values()
-        grids = [self._grid(c, self.checkout.runs) for c in every if not self._where_kept(c)]
-        return [cell for grid in grids for cell in grid]
 
     def expected(self) -> Iterator[tuple[str, int, str | None]]:
         """Yield (name, seed, key) of every record there should be, combinations apart.

@@ -81,12 +81,13 @@ def test_a_networks_cell_gives_the_kept_result_again(
     records = build.read(HERE.results, "method_comparison", "embedded", "en")
     probe = records.runs["linear_probe"][0]
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))  # the encoder's states, too
-    kept, again = repeat(shlex.split(find("arms").again([probe])), tmp_path, monkeypatch)
+    command = shlex.split(find("arms").again([probe]))
+    kept, again = repeat(command, tmp_path, monkeypatch)
     same_texts(kept, again)
     f1 = [run.result["splits"][ID]["macro_f1"] for run in (kept, again)]
     assert f1[0] == pytest.approx(f1[1], abs=0.02)
-    if again.result != kept.result:
-        pytest.skip(f"this processor rounds in its own way: macro-F1 {f1[1]:.4f}, kept {f1[0]:.4f}")
+    if again.result != kept.result:  # another processor; but on one it is the same every time
+        assert repeat(command, tmp_path / "once more", monkeypatch)[1].result == again.result
 
 
 def test_what_is_no_cell_is_not_offered_to_be_repeated() -> None:

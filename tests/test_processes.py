@@ -78,6 +78,7 @@ def test_nothing_is_begun_once_the_one_who_asked_is_stopped(
         stderr=subprocess.DEVNULL,
     )
     while not any(tmp_path.iterdir()):
+        assert process.poll() is None
         time.sleep(0.05)
     if how == signal.SIGINT:
         os.killpg(process.pid, how)
