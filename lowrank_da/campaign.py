@@ -8,10 +8,11 @@ from pathlib import Path
 from lowrank_da import coupling, processes, reference, train
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.errors import UserError
+from lowrank_da.machine import Machine
 from lowrank_da.reference import Reference
 from lowrank_da.run import HEAD, TRIAL, Run, load_all, record_path
 from lowrank_da.study import Arm, Checkout, combinations, trial_name
-from lowrank_da.train import Cell, Machine
+from lowrank_da.train import Cell
 
 BEYOND = 4
 """How many trials an arm's grid of rates is extended by at most."""

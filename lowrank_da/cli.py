@@ -12,8 +12,8 @@ from lowrank_da.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from lowrank_da.campaign import Campaign
+    from lowrank_da.machine import Machine
     from lowrank_da.study import Checkout
-    from lowrank_da.train import Machine
 
 Arguments = argparse.Namespace
 
@@ -40,10 +40,10 @@ def campaign(arguments: Arguments) -> "Campaign":
 
 def _chosen(arguments: Arguments) -> "Machine":
     """Where to train."""
-    from lowrank_da import train
+    from lowrank_da.machine import Machine
 
     asked = (arguments.device, arguments.precision, arguments.threads)
-    return train.machine(*asked, getattr(arguments, "workers", 1))
+    return Machine.choose(*asked, getattr(arguments, "workers", 1))
 
 
 def list_things(arguments: Arguments) -> None:

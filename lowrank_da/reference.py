@@ -22,7 +22,7 @@ from lowrank_da.experiment import Experiment, Setting, canonical, key_of
 from lowrank_da.run import Predictions, Run, finished, record_path, score
 
 if TYPE_CHECKING:
-    from lowrank_da.train import Machine
+    from lowrank_da.machine import Machine
 
 Matrix = NDArray[np.float64]
 
@@ -102,9 +102,9 @@ class Frozen(Reference):
 
     def of_role(self, role: str, machine: "Machine") -> Matrix:
         """(texts, width) features of a role's texts, cut to the setting's tokens."""
-        from lowrank_da import train
+        from lowrank_da.prepared import prepare
 
-        return self.features(train.prepare(self.setting).ids[role], machine)
+        return self.features(prepare(self.setting).ids[role], machine)
 
     def features(self, ids: Sequence[Sequence[int]], machine: "Machine") -> Matrix:
         """(texts, width) features of texts given as token ids, in their order."""

@@ -45,9 +45,11 @@ from lowrank_da.campaign import keep_records
 from lowrank_da.corpus import SELECT
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.experiment import Experiment
+from lowrank_da.machine import Machine
+from lowrank_da.prepared import prepare
 from lowrank_da.run import TRIAL, WINNER, Run
 from lowrank_da.study import Checkout
-from lowrank_da.train import Cell, Machine
+from lowrank_da.train import Cell
 
 SEED_STEP = 7919
 """By how much a sampler's seed moves with each trial that is there: it never starts anew."""
@@ -195,7 +197,7 @@ class Sweep:
         return len(self.objectives) == 1 and len(self.seeds) == 1 and self.grid() is None
 
     def _refuse_other_texts(self, study: optuna.Study) -> None:
-        own = train.prepare(self.setting, for_trial=True).splits.fingerprint
+        own = prepare(self.setting, for_trial=True).splits.fingerprint
         known = study.user_attrs.get("fingerprint")
         if known is None:
             study.set_user_attr("fingerprint", own)
@@ -481,4 +483,4 @@ def objective(
     """
     from lowrank_da.cli import checkout
 
-    return Sweep(checkout(), name, setting).objective(machine or train.machine())
+    return Sweep(checkout(), name, setting).objective(machine or Machine.choose())

@@ -7,14 +7,10 @@ trained again; one that was interrupted goes on from its resume file, to the sam
 
 import hashlib
 import logging
-import resource
-import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -24,19 +20,20 @@ import pytorch_lightning as pl
 import safetensors.torch
 import torch
 
-from lowrank_da import attention, cost, energy, metrics, provenance, trunk
+from lowrank_da import attention, cost, metrics, provenance, trunk
 from lowrank_da.batches import Batch, Batches, Known
 from lowrank_da.classifier import Classifier
-from lowrank_da.corpus import SELECT, TRAIN, Sealed, Splits, splits
+from lowrank_da.corpus import SELECT, TRAIN, Splits
 from lowrank_da.energy import Meter
-from lowrank_da.errors import UserError, unknown
-from lowrank_da.experiment import Experiment, Setting, canonical
+from lowrank_da.errors import UserError
+from lowrank_da.experiment import Experiment, canonical
 from lowrank_da.files import atomic
 from lowrank_da.joint import Joint, JointBatch
 from lowrank_da.journal import Journal, Ledger, Progress, Watch, Watcher
+from lowrank_da.machine import Machine
+from lowrank_da.prepared import prepare
 from lowrank_da.run import HEAD, Predictions, Run, finished, record_path, score
 
-DEVICES = ("auto", "cpu", "cuda")
 SEEDS = 2**31
 """Seeds are smaller than this."""
 
@@ -56,118 +53,6 @@ class Cell:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < SEEDS:
             raise UserError(f"seed={self.seed}: seeds go from 0 to {SEEDS - 1}")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where, in which precision and with how many threads to train, and how often at a time."""
-
-    device: torch.device
-    precision: str
-    """`bf16-mixed` where the machine computes in bfloat16, else `32-true`."""
-    threads: int
-    """Of the processor, for one training: another number is another rounding."""
-    workers: int = 1
-    """Trainings at a time, which share the machine."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """In which matrix products are computed."""
-        return torch.bfloat16 if self.precision == "bf16-mixed" else torch.float32
-
-    @property
-    def alone(self) -> "Machine":
-        """The same for one training at a time, which gets the threads of all."""
-        return replace(self, threads=self.threads * self.workers, workers=1)
-
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """PyTorch with this machine's threads, and afterwards with those that it had."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-    @property
-    def name(self) -> str:
-        """The card's name, or `cpu`."""
-        return "cpu" if self.device.type == "cpu" else torch.cuda.get_device_name(self.device)
-
-
-def machine(
-    device: str = "auto", precision: str = "auto", threads: int | None = None, workers: int = 1
-) -> Machine:
-    """Choose a device (auto, cpu, cuda), a precision (auto, bf16, fp32), threads and workers.
-
-    Without `threads` those that PyTorch has are divided among the workers. Raises `UserError` for
-    another word, for a number below one, and for cuda without a card.
-    """
-    for option, number in (("threads", threads), ("workers", workers)):
-        if number is not None and number < 1:
-            raise UserError(f"--{option} {number}: at least one is needed")
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
-        raise UserError("--device cuda: no CUDA device is there; use --device cpu")
-    chosen = "cuda" if there and device != "cpu" else "cpu"
-    if precision not in ("auto", "bf16", "fp32"):
-        raise unknown("precision", precision, ("auto", "bf16", "fp32"))
-    if precision == "auto":
-        if chosen == "cuda":
-            has = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            has = bool(provenance.cpu_flags() & {"avx512_bf16", "amx_bf16"})
-        precision = "bf16" if has else "fp32"
-    return Machine(
-        torch.device(chosen),
-        {"bf16": "bf16-mixed", "fp32": "32-true"}[precision],
-        threads or max(1, torch.get_num_threads() // workers),
-        workers,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A setting's texts, cut to its budget and tokenised once for all its cells."""
-
-    splits: Splits
-    ids: Mapping[str, list[list[int]]] = field(repr=False)
-
-    def batches(self, role: str, experiment: Experiment, known: Known | None = None) -> Batches:
-        """The batches of a role's texts of the experiment's classes.
-
-        `known` holds what is known of all of the role's texts.
-        """
-        own = [i for i, e in enumerate(self.splits[role]) if e.label in experiment.classes]
-        labels = [experiment.classes.index(self.splits[role][i].label) for i in own]
-        ids = [self.ids[role][i] for i in own]
-        part = None if known is None else known.of(own)
-        return Batches(ids, labels, budget=experiment.batch_tokens, known=part)
-
-    def all_texts(self, role: str, experiment: Experiment, known: Known | None = None) -> Batches:
-        """The batches of every text of a role, whatever its class; the class numbers are 0."""
-        ids = self.ids[role]
-        return Batches(ids, [0] * len(ids), budget=experiment.batch_tokens, known=known)
-
-
-@cache
-def prepare(setting: Setting, for_trial: bool = False) -> Prepared:
-    """Load, cut and tokenise; `UserError` for whatever is wrong with corpus or tokenizer.
-
-    A trial's texts are sealed but for *train* and *select*.
-    """
-    taken = splits(setting.corpus).take(setting.texts)
-    taken = taken.sealed() if for_trial else taken
-    ids = {
-        role: setting.backbone.encode(
-            [e.text for e in examples], [e.pair for e in examples], setting.max_tokens
-        )
-        for role, examples in taken.roles.items()
-    }
-    return Prepared(taken, Sealed(ids) if for_trial else ids)
 
 
 def _steps(passes: Sequence[Iterator[Batch]]) -> Iterator[Batch | JointBatch]:
@@ -376,7 +261,7 @@ def _train(
         torch.cuda.reset_peak_memory_stats(machine.device)
     classifiers = [member.classifier for member in members]
     module = Joint(classifiers) if len(cells) > 1 else classifiers[0]
-    meter = Meter(_energy_counters(machine))
+    meter = Meter(machine.energy_counters())
     journal = Journal(resume_path(cells, folder, machine), every, len(cells), meter)
     journal.restore(classifiers)
     steps = sum(member.steps for member in members)
@@ -463,7 +348,7 @@ def _measured(member: _Member, ledger: Ledger, journal: Journal) -> dict[str, fl
     lengths = [len(ids) for ids in batches.ids] * setting.epochs
     known = member.known_layers > 0
     flops = cost.training_flops(setting.backbone, experiment.method, lengths, known=known)
-    peak = peak_flops(machine)
+    peak = machine.peak_flops()
     padded = attention.pads(machine.device, machine.dtype, experiment.attention_dropout)
     share = _share(ledger, journal)
     seconds, joules = journal.seconds * share, journal.meter.joules
@@ -475,7 +360,7 @@ def _measured(member: _Member, ledger: Ledger, journal: Journal) -> dict[str, fl
         "needed_flops": flops,
         "peak_flops_per_second": peak,
         "share_of_peak": flops / seconds / peak,
-        "peak_memory_bytes": _peak_memory(machine),
+        "peak_memory_bytes": machine.peak_memory(),
         "checkpoint_bytes": sum(weight.nbytes for weight in ledger.best.values()),
         # No meter tells apart the trainings that share a machine.
         "energy_joules": None if joules is None or machine.workers > 1 else joules * share,
@@ -529,33 +414,3 @@ def parameters(classifier: Classifier) -> dict[str, int]:
         "adapter": sum(p.numel() for p in classifier.encoder.parameters()) - body,
         "backbone": body,
     }
-
-
-def _energy_counters(machine: Machine) -> list[energy.Counter]:
-    if machine.device.type == "cpu":
-        return energy.packages()
-    return energy.card(f"GPU-{torch.cuda.get_device_properties(machine.device).uuid}")
-
-
-def _peak_memory(machine: Machine) -> int:
-    """Bytes: on a card, of its memory; else the process' largest resident size so far."""
-    if machine.device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-@cache
-def peak_flops(machine: Machine) -> float:
-    """Operations a second of a large matrix product, the best of a second's trials."""
-    size = 2048 if machine.device.type == "cpu" else 8192
-    a = torch.randn(size, size).to(machine.device, machine.dtype)
-    best, end = 0.0, time.perf_counter() + 1.0
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        for _ in range(4):
-            a @ a
-        if machine.device.type == "cuda":
-            torch.cuda.synchronize()
-        best = max(best, 4 * 2 * size**3 / (time.perf_counter() - start))
-    return best

@@ -15,15 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lowrank_da import provenance, train
+from lowrank_da import provenance
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpus import SELECT
 from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment
 from lowrank_da.export import trained
 from lowrank_da.layers import LoRALinear
+from lowrank_da.machine import Machine
+from lowrank_da.prepared import prepare
 from lowrank_da.run import TRIAL, Predictions, Run, score
-from lowrank_da.train import Machine
 
 
 def cut(layer: LoRALinear, rank: int) -> float:
@@ -45,7 +46,7 @@ def cut(layer: LoRALinear, rank: int) -> float:
 
 def judged(model: Classifier, experiment: Experiment, machine: Machine) -> NDArray[np.float64]:
     """(texts, classes) probabilities of all texts of *select*, in their order."""
-    data = train.prepare(experiment.setting, for_trial=True)
+    data = prepare(experiment.setting, for_trial=True)
     rows = np.zeros((len(data.ids[SELECT]), len(experiment.classes)))
     model = model.to(machine.device).eval()
     half = machine.dtype == torch.bfloat16
@@ -90,7 +91,7 @@ def _cut_run(
     layers = [m for m in model.encoder.modules() if isinstance(m, LoRALinear)]
     left_out = sum(cut(layer, rank) for layer in layers)
     probabilities, now = judged(model, experiment, machine), provenance.commit(root)
-    texts = train.prepare(experiment.setting, for_trial=True).splits
+    texts = prepare(experiment.setting, for_trial=True).splits
     said = Predictions.of(texts[SELECT], texts.labels, probabilities)
     result = {
         "splits": {SELECT: score(said, run.labels, run.corpus_labels)},

@@ -33,20 +33,22 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.hf_trainer import Tuning
 from experiments.benchmarks.timing import Case, Record, Row
-from lowrank_da import cost, discover, train
+from lowrank_da import cost, discover
 from lowrank_da.backbone import TINY, Backbone
 from lowrank_da.batches import Batches, pack
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpus import ID, SELECT, TRAIN
 from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment
+from lowrank_da.machine import Machine
 from lowrank_da.method import Method
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.lora import LoRA
+from lowrank_da.prepared import prepare
 from lowrank_da.run import load_all, uid_hash
 from lowrank_da.study import Checkout
 
-CPU = train.machine("cpu", "fp32")
+CPU = Machine.choose("cpu", "fp32")
 BACKBONES = {
     "roberta_first": TINY,
     "bert_first": replace(tiny_models.TINY_BERT, pooling="first"),
@@ -154,7 +156,7 @@ def test_a_target_that_cannot_be_read_is_refused_at_once(target: str) -> None:
 
 @pytest.fixture
 def record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Record:
-    monkeypatch.setattr(train, "peak_flops", lambda machine: 1e9)
+    monkeypatch.setattr(Machine, "peak_flops", lambda self: 1e9)
     slow = [{"seconds": s, "tokens": 100.0, "flops": 1e9} for s in (4.0, 2.0)]
     fast = [{"seconds": 1.0, "tokens": 300.0, "flops": 1e9 / 4}] * 2
     rows = [
@@ -245,7 +247,7 @@ def test_the_tuned_peer_starts_as_our_model(
     backbone: Backbone, method: Method, attention: hf_trainer.Attention
 ) -> None:
     asked = experiment(backbone, method)
-    ids = train.prepare(asked.setting).ids[TRAIN][:7]
+    ids = prepare(asked.setting).ids[TRAIN][:7]
     own = Classifier(asked, seed=0, steps=1).eval()
     peer = hf_trainer.build(asked, 0, torch.float32, Tuning(attention)).eval()
     same_head(own, peer)
@@ -257,7 +259,7 @@ def test_the_tuned_peer_starts_as_our_model(
 
 def test_a_peer_that_pools_otherwise_is_noticed() -> None:
     asked = experiment(tiny_models.TINY_BERT)
-    ids = train.prepare(asked.setting).ids[TRAIN][:7]
+    ids = prepare(asked.setting).ids[TRAIN][:7]
     own = Classifier(asked, seed=0, steps=1).eval()
     stock = hf_trainer.build(asked, 0, torch.float32, None).eval()
     same_head(own, stock)
@@ -288,7 +290,7 @@ def test_frozen_weights_in_bfloat16_and_no_casts_change_what_peft_says_by_roundi
     backbone: Backbone,
 ) -> None:
     asked = experiment(backbone)
-    ids = train.prepare(asked.setting).ids[TRAIN][:7]
+    ids = prepare(asked.setting).ids[TRAIN][:7]
 
     def said(tuned: bool, adapted: bool = True) -> Tensor:
         dtype = torch.bfloat16 if tuned else torch.float32
@@ -334,7 +336,7 @@ def test_ours_and_the_peers_train_the_same_texts(
     monkeypatch.setattr(DataCollatorWithPadding, "__call__", watch_theirs)
     measured = peers.ours(asked, CPU, tmp_path)
     other = peers.theirs(asked, CPU, tuning)
-    expected = Counter(tuple(ids) for ids in train.prepare(asked.setting).ids[TRAIN])
+    expected = Counter(tuple(ids) for ids in prepare(asked.setting).ids[TRAIN])
     assert ours == theirs == expected + expected
     for numbers in (measured, other):
         assert 0 < numbers["seconds"] <= numbers["whole_seconds"]
@@ -347,10 +349,10 @@ def test_ours_and_the_peers_train_the_same_texts(
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize("method", [Full(), LoRA(rank=2)], ids=["full", "lora"])
 def test_training_moves_what_trains_and_nothing_else(method: Method, precision: str) -> None:
-    asked, machine = experiment(tiny_models.TINY_BERT, method), train.machine("cpu", precision)
+    asked, machine = experiment(tiny_models.TINY_BERT, method), Machine.choose("cpu", precision)
     tuning = Tuning("sdpa")
     start = hf_trainer.build(asked, 0, machine.dtype, tuning).state_dict()
-    done = hf_trainer.fit(asked, train.prepare(asked.setting), machine, tuning=tuning)
+    done = hf_trainer.fit(asked, prepare(asked.setting), machine, tuning=tuning)
     trained = {n for n, p in done.model.named_parameters() if p.requires_grad}
     moved = {n for n, w in done.model.state_dict().items() if not torch.equal(w, start[n])}
     assert moved == trained
@@ -370,7 +372,7 @@ def test_the_schedule_and_the_rate_are_the_experiments(tmp_path: Path) -> None:
 
 def test_the_best_epoch_on_select_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, tuning = experiment(epochs=3), Tuning("sdpa")
-    data = train.prepare(asked.setting)
+    data = prepare(asked.setting)
     right = np.eye(4)[[text["labels"] for text in hf_trainer.texts_of(data, SELECT, asked)]]
     opinions, states = iter([right[::-1], right, right]), []
 
@@ -425,7 +427,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     here = checkout(tmp_path)
     for module in (card, command, peers, quality, sharing, step, scaling, targets):
         monkeypatch.setattr(module, "checkout", lambda: here)
-    monkeypatch.setattr(train, "peak_flops", lambda machine: 1e11)
+    monkeypatch.setattr(Machine, "peak_flops", lambda self: 1e11)
     return tmp_path
 
 
@@ -435,7 +437,7 @@ def test_the_whole_benchmark(tiny: Path, capsys: pytest.CaptureFixture[str]) -> 
     done = Record.load(tiny / "runs" / "benchmarks" / "peers-tiny-cpu.json")
     printed = capsys.readouterr().out
     assert timing.markdown(done) in printed
-    texts = train.prepare(peers.SIZES["tiny"].speed).splits
+    texts = prepare(peers.SIZES["tiny"].speed).splits
     assert done.made_by["fingerprint"] == texts.fingerprint
 
     cases = ("ours", "ours_dropout", "library_tuned", "library_defaults")
@@ -467,7 +469,7 @@ def test_the_whole_benchmark(tiny: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_peers_answers_are_of_the_same_texts_and_scored_like_ours() -> None:
     asked = experiment(tiny_models.TINY_BERT, Full(), epochs=toy.LEARNED)
-    data = train.prepare(asked.setting)
+    data = prepare(asked.setting)
     (said,) = quality.theirs(asked, CPU, (0,))
     assert said.uid.tolist() == [uid_hash(e.uid) for e in data.splits[ID]]
     answers = said.probabilities.argmax(axis=1)
@@ -631,14 +633,14 @@ def test_sharing_counts_the_trunk_once_and_trains_every_member(
     assert flops["three binaries jointly"] == flops["three binaries"]
     top = LoRA(rank=1, alpha=16.0, top_layers=1)
     thesis_top = replace(thesis.TUNED, top_layers=1)
-    ids = train.prepare(few).batches("train", experiment(TINY, top)).ids
+    ids = prepare(few).batches("train", experiment(TINY, top)).ids
     lengths = [len(text) for text in ids]
     above = cost.training_flops(TINY, top, lengths * few.epochs, known=True)
     other = cost.training_flops(TINY, replace(top, rank=2), lengths * few.epochs, known=True)
     once = cost.forward_flops(TINY, lengths, 1)
     assert flops["ranks, top 2"] == above + other + once
     pairs = sharing.binaries(few, 1.0, top)
-    own = [train.prepare(few).batches("train", pair).ids for pair in pairs]
+    own = [prepare(few).batches("train", pair).ids for pair in pairs]
     parts = [[len(text) for text in texts] * few.epochs for texts in own]
     each = [cost.training_flops(TINY, thesis_top, part, known=True) for part in parts]
     assert flops["three binaries, top 2"] == sum(each) + once, "one pass, over all texts"

@@ -17,13 +17,14 @@ from lowrank_da.campaign import Campaign
 from lowrank_da.corpus import CACHE_VARIABLE, ID, SELECT
 from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.machine import Machine
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.run import Run, load_all, score
 from lowrank_da.study import Arm, Checkout
 from lowrank_da.train import Cell
 
-CPU = train.machine("cpu", "fp32")
+CPU = Machine.choose("cpu", "fp32")
 
 
 @pytest.fixture

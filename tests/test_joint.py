@@ -13,6 +13,7 @@ from lowrank_da.batches import Batch, pack
 from lowrank_da.classifier import Classifier
 from lowrank_da.errors import UserError
 from lowrank_da.joint import Joint, JointBatch
+from lowrank_da.machine import Machine
 from lowrank_da.method import Method
 from lowrank_da.methods.adapter import Adapter
 from lowrank_da.methods.bitfit import BitFit
@@ -22,7 +23,7 @@ from lowrank_da.run import Run
 from lowrank_da.train import Cell
 
 MACHINES = ("parrot", "kettle", "owl")
-CPU = train.machine("cpu", "fp32")
+CPU = Machine.choose("cpu", "fp32")
 RAGGED = [[0, 9, 2], [0, 7, 8, 9, 11, 2], [0]]
 
 

@@ -15,6 +15,7 @@ from lowrank_da import train
 from lowrank_da.classifier import Classifier
 from lowrank_da.errors import UserError
 from lowrank_da.journal import Journal
+from lowrank_da.machine import Machine
 from lowrank_da.run import Run
 
 CELL = toy.cell(epochs=2)
@@ -55,7 +56,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[bytes]
 @pytest.fixture
 def resume(tmp_path: Path) -> Path:
     """Where the cell looks for its resume file."""
-    path = train.resume_path([CELL], tmp_path, train.machine("cpu", "fp32"))
+    path = train.resume_path([CELL], tmp_path, Machine.choose("cpu", "fp32"))
     path.parent.mkdir(parents=True)
     return path
 
@@ -228,7 +229,7 @@ def test_other_texts_precision_or_threads_have_another_resume_file(tmp_path: Pat
     fewer = dataclasses.replace(CELL.experiment.setting, train_texts=8)
     other = dataclasses.replace(CELL, experiment=toy.experiment(setting=fewer))
     paths = {
-        train.resume_path([cell], tmp_path, train.machine("cpu", precision, threads))
+        train.resume_path([cell], tmp_path, Machine.choose("cpu", precision, threads))
         for cell in (CELL, other)
         for precision in ("fp32", "bf16")
         for threads in (1, 2)

@@ -15,10 +15,11 @@ from sklearn.metrics import f1_score
 import experiments
 import lowrank_da.methods
 from experiments import method_comparison, thesis
-from lowrank_da import discover, train
+from lowrank_da import discover
 from lowrank_da.campaign import Campaign
 from lowrank_da.corpus import ID
 from lowrank_da.experiment import Experiment, canonical
+from lowrank_da.machine import Machine
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.reference import Centroid, TfIdf, ZeroShot
@@ -137,7 +138,7 @@ def test_an_arm_runs_on_another_corpus(
     here = Campaign(CHECKOUT, "method_comparison", "tiny")
     monkeypatch.setattr(here.checkout, "runs", tmp_path)
     monkeypatch.setenv("LOWRANK_DA_CACHE", str(tmp_path / "cache"))
-    run = here.run_arm(name, arm, 0, train.machine("cpu", "fp32"))
+    run = here.run_arm(name, arm, 0, Machine.choose("cpu", "fp32"))
     assert run.key == arm.key
     assert run.labels == toy.Toy.labels
 

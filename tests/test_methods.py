@@ -33,6 +33,7 @@ from lowrank_da.encode import encode
 from lowrank_da.errors import UserError
 from lowrank_da.joint import Joint, JointBatch
 from lowrank_da.journal import Journal
+from lowrank_da.machine import Machine
 from lowrank_da.method import Method, method
 from lowrank_da.methods.adapter import Adapter
 from lowrank_da.methods.bitfit import BitFit
@@ -308,7 +309,7 @@ def check_resume(how: Method, backbone: Backbone) -> None:
         patch.setattr(train, "Journal", Watched)
         unbroken = toy.run(cell, folder, resume_seconds=0.0)
         assert unbroken.result["steps"] >= 3
-        resume = train.resume_path([cell], again, train.machine("cpu", "fp32"))
+        resume = train.resume_path([cell], again, Machine.choose("cpu", "fp32"))
         resume.parent.mkdir(parents=True)
         resume.write_bytes(files[0])
         resumed = toy.run(cell, again)

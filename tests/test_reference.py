@@ -17,15 +17,16 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 import experiments
-from lowrank_da import corpora, discover, reference, train
+from lowrank_da import corpora, discover, reference
 from lowrank_da.corpus import CACHE_VARIABLE, ID, SELECT, TRAIN, corpus
 from lowrank_da.errors import UserError
+from lowrank_da.machine import Machine
 from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.reference import TEMPERATURE, Centroid, Frozen, Matrix, Reference, TfIdf, ZeroShot
 from lowrank_da.run import Run
 from lowrank_da.study import Checkout
 
-CPU = train.machine("cpu", "fp32")
+CPU = Machine.choose("cpu", "fp32")
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def test_zero_shot_is_similarity_to_descriptions_and_reads_no_training_text(
     asked: list[str] = []
     of_role_before = Frozen.of_role
 
-    def remember(self: Frozen, role: str, machine: train.Machine) -> Matrix:
+    def remember(self: Frozen, role: str, machine: Machine) -> Matrix:
         asked.append(role)
         return of_role_before(self, role, machine)
 

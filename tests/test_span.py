@@ -15,6 +15,7 @@ from lowrank_da import span, train
 from lowrank_da.backbone import ATTENTION, FFN, TINY, TINY_DECODER, Backbone
 from lowrank_da.batches import Batch, pack
 from lowrank_da.encode import encode
+from lowrank_da.machine import Machine
 from lowrank_da.methods.both import Both
 from lowrank_da.methods.lora import LoRA
 from lowrank_da.methods.prompt import Prompt
@@ -182,7 +183,7 @@ def test_virtual_tokens_are_among_what_enters() -> None:
 
 def test_a_training_starts_from_its_own_texts() -> None:
     cell = toy.cell(seed=3, method=METHOD)
-    machine = train.machine("cpu", "fp32")
+    machine = Machine.choose("cpu", "fp32")
     member = train._Member(cell, machine, cached_trunk=False, trunks=None)
     again = train._Member(cell, machine, cached_trunk=False, trunks=None)
     own, wanted = (lora_layers(m.classifier.encoder) for m in (member, again))

@@ -25,14 +25,16 @@ from lowrank_da.campaign import Campaign
 from lowrank_da.corpus import ID, SELECT, TRAIN, SealedError
 from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment
+from lowrank_da.machine import Machine
 from lowrank_da.methods.lora import LoRA
+from lowrank_da.prepared import prepare
 from lowrank_da.run import WINNER, Run, load_all
 from lowrank_da.study import Checkout
 from lowrank_da.sweep import Sweep
 from lowrank_da.sweep_figures import draw
 from lowrank_da.sweep_report import as_python, report
 
-MACHINE = train.machine("cpu", "fp32")
+MACHINE = Machine.choose("cpu", "fp32")
 SETTINGS = "import toy\nroom = toy.setting(epochs=2)\n"
 GRID = """
 from lowrank_da.experiment import Experiment
@@ -194,8 +196,8 @@ def test_a_trial_that_reads_id_breaks(checkout: Checkout, monkeypatch: pytest.Mo
 
 def test_learning_rate_trials_are_sealed_too() -> None:
     setting = toy.setting()
-    assert set(train.prepare(setting, for_trial=True).ids) == {TRAIN, SELECT}
-    assert set(train.prepare(setting).ids) == {TRAIN, SELECT, ID, toy.OOD}
+    assert set(prepare(setting, for_trial=True).ids) == {TRAIN, SELECT}
+    assert set(prepare(setting).ids) == {TRAIN, SELECT, ID, toy.OOD}
 
 
 # -- samplers, limits, pruning
@@ -324,7 +326,7 @@ def test_workers_are_started_with_their_part(
 
     monkeypatch.setattr(sweeps.subprocess, "Popen", Process)
     monkeypatch.setattr(train.torch, "get_num_threads", lambda: 6)
-    machine = train.machine("cpu", "fp32", workers=3)
+    machine = Machine.choose("cpu", "fp32", workers=3)
     sweep(checkout).run(machine, timeout=9, seed=2)
     options = [dict(itertools.pairwise(command)) for command in started]
     assert [own["--threads"] for own in options] == ["2"] * 3

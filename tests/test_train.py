@@ -13,15 +13,17 @@ import torch
 import toy
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from lowrank_da import corpus, metrics, provenance, train
+from lowrank_da import corpus, metrics, train
 from lowrank_da.batches import pack
 from lowrank_da.classifier import Classifier
 from lowrank_da.corpus import ID, SELECT, TRAIN
 from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment
 from lowrank_da.journal import Journal
+from lowrank_da.machine import Machine
 from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.lora import LoRA
+from lowrank_da.prepared import prepare
 from lowrank_da.run import Run, record_path, uid_hash
 from lowrank_da.train import Cell
 from paper import estimate
@@ -79,7 +81,7 @@ def test_a_training_killed_twice_ends_as_the_unbroken_one(tmp_path: Path) -> Non
     cell = toy.cell(epochs=30)
     unbroken = toy.run(cell, tmp_path / "unbroken")
     folder = tmp_path / "broken"
-    resume = train.resume_path([cell], folder, train.machine("cpu", "fp32"))
+    resume = train.resume_path([cell], folder, Machine.choose("cpu", "fp32"))
     children = multiprocessing.get_context("forkserver")
     children.set_forkserver_preload(["lowrank_da.train"])
 
@@ -181,7 +183,7 @@ def test_saved_weights_in_a_fresh_model_give_the_recorded_probabilities(
     fresh = Classifier(experiment, seed=5, steps=1)
     fresh.load_trained(weights_of(run, folder), "the saved weights")
     fresh.eval()
-    texts = train.prepare(experiment.setting).splits
+    texts = prepare(experiment.setting).splits
     for role in texts.evaluated:
         said = run.predictions[role]
         backbone, longest = experiment.setting.backbone, experiment.setting.max_tokens
@@ -206,7 +208,7 @@ def test_counts_of_texts_steps_and_parameters(learned: tuple[Run, Path]) -> None
     assert run.result["parameters"]["trained"] == counted
     assert run.result["parameters"]["adapter"] == 0
     measured = run.measured
-    ids = train.prepare(toy.setting(epochs=toy.LEARNED)).ids[TRAIN]
+    ids = prepare(toy.setting(epochs=toy.LEARNED)).ids[TRAIN]
     assert measured["train_tokens"] == toy.LEARNED * sum(map(len, ids))
     assert 0.8 < measured["packing_efficiency"] <= 1
     assert measured["tokens_per_second"] == measured["train_tokens"] / measured["train_seconds"]
@@ -251,7 +253,7 @@ def test_the_record_of_other_texts_is_trained_over(
 ) -> None:
     def forget() -> None:
         corpus.splits.cache_clear()
-        train.prepare.cache_clear()
+        prepare.cache_clear()
 
     first = toy.run(toy.cell(epochs=1), tmp_path)
     try:
@@ -280,7 +282,7 @@ def test_a_damaged_record_is_told_and_not_trained_over(tmp_path: Path) -> None:
 
 def test_a_binary_cell_learns_two_classes_and_predicts_every_text(tmp_path: Path) -> None:
     cell = toy.cell(name="owl_vs_human", labels=("human", "owl"))
-    data = train.prepare(cell.experiment.setting)
+    data = prepare(cell.experiment.setting)
     batches = data.batches(TRAIN, cell.experiment)
     labels = [e.label for e in data.splits[TRAIN] if e.label in ("owl", "human")]
     assert [("owl", "human")[n] for n in batches.labels] == labels
@@ -460,7 +462,7 @@ def test_cells_trained_jointly_start_from_their_own_heads(
     ]
     plain = replace(cells[0], name="plain", experiment=toy.experiment(method=method))
     group = [cells[0], plain, cells[1]]
-    machine = train.machine("cpu", "fp32")
+    machine = Machine.choose("cpu", "fp32")
     runs = train.run(group, tmp_path, tmp_path, machine, jointly=True)
     assert [run.name for run in runs] == ["one", "plain", "two"]
     one, two = (weights_of(Run.load(head_record(c, tmp_path)), tmp_path) for c in cells)
@@ -499,48 +501,14 @@ def test_class_weights_reach_the_loss_when_asked_for(
 
 def test_a_run_in_bfloat16_says_so_and_keeps_its_weights_in_float32(tmp_path: Path) -> None:
     cell = toy.cell(method=LoRA(rank=2), epochs=1)
-    (run,) = train.run([cell], tmp_path, tmp_path, train.machine("cpu", "bf16"))
+    (run,) = train.run([cell], tmp_path, tmp_path, Machine.choose("cpu", "bf16"))
     assert run.made_by["precision"] == "bf16-mixed"
     assert {weight.dtype for weight in weights_of(run, tmp_path).values()} == {torch.float32}
     assert run.result != toy.run(cell, tmp_path / "fp32").result
 
 
-@pytest.mark.parametrize(
-    ("flags", "precision"),
-    [({"avx2"}, "32-true"), ({"amx_bf16"}, "bf16-mixed"), ({"avx512_bf16"}, "bf16-mixed")],
-)
-def test_bf16_is_chosen_where_the_processor_has_it(
-    flags: set[str], precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(provenance, "cpu_flags", lambda: frozenset(flags))
-    chosen = train.machine()
-    assert (chosen.device.type, chosen.precision) == ("cpu", precision)
-    assert train.machine("cpu", "fp32").dtype == torch.float32
-    assert train.machine("cpu", "bf16").dtype == torch.bfloat16
-
-
-def test_a_card_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    native: dict[bool, str] = {True: "bf16-mixed", False: "32-true"}
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for has, precision in native.items():
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **_: has)
-        chosen = train.machine()
-        assert (chosen.device.type, chosen.precision) == ("cuda", precision)
-    assert train.machine("cuda", "fp32").precision == "32-true"
-    assert train.machine("cpu").device.type == "cpu"
-
-
-def test_threads_are_divided_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    threads = [train.machine("cpu", workers=n).threads for n in (1, 2, 3, 8)]
-    assert threads == [7, 3, 2, 1]
-    assert train.machine("cpu", threads=2, workers=8).threads == 2
-    assert train.machine("cpu", workers=3).alone == train.machine("cpu", threads=6)
-
-
 def test_a_training_takes_the_threads_it_records(tmp_path: Path) -> None:
-    machine, seen = train.machine("cpu", "fp32", threads=2), []
+    machine, seen = Machine.choose("cpu", "fp32", threads=2), []
 
     def watch(epoch: int, macro_f1: float) -> None:
         seen.append(torch.get_num_threads())
@@ -552,28 +520,10 @@ def test_a_training_takes_the_threads_it_records(tmp_path: Path) -> None:
     assert run.made_by["threads"] == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("cuda",), "--device cuda: no CUDA device is there; use --device cpu"),
-        (("cudda",), "unknown device 'cudda'; did you mean 'cuda'"),
-        (("cpu", "bf61"), "unknown precision 'bf61'; did you mean 'bf16'"),
-        (("cpu", "bf16", 0), "--threads 0: at least one"),
-        (("cpu", "bf16", None, 0), "--workers 0: at least one"),
-    ],
-)
-def test_a_machine_that_is_not_there_is_refused(
-    arguments: tuple[Any, ...], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=message):
-        train.machine(*arguments)
-
-
 @pytest.mark.gpu
 def test_a_card_learns_the_toy(tmp_path: Path) -> None:
     cell = toy.cell(epochs=toy.LEARNED)
-    (run,) = train.run([cell], tmp_path, tmp_path, train.machine("cuda"))
+    (run,) = train.run([cell], tmp_path, tmp_path, Machine.choose("cuda"))
     assert run.made_by["device"] == torch.cuda.get_device_name()
     assert run.result["splits"][ID]["macro_f1"] > 0.5
     assert run.measured["peak_memory_bytes"] > 0

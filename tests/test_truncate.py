@@ -14,10 +14,11 @@ from lowrank_da import train, truncate
 from lowrank_da.corpus import SELECT
 from lowrank_da.errors import UserError
 from lowrank_da.layers import LoRALinear
+from lowrank_da.machine import Machine
 from lowrank_da.methods.lora import LoRA
 from lowrank_da.train import Cell
 
-MACHINE = train.machine("cpu", "fp32")
+MACHINE = Machine.choose("cpu", "fp32")
 EXPERIMENT = toy.experiment(setting=toy.setting(epochs=3), method=LoRA(rank=4), learning_rate=0.02)
 CELL = Cell("study", "room", "grid/rank_4", EXPERIMENT, 0, select_only=True)
 

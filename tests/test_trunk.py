@@ -23,10 +23,12 @@ from lowrank_da.corpus import CACHE_VARIABLE, ID, SELECT, TRAIN
 from lowrank_da.encode import encode
 from lowrank_da.errors import UserError
 from lowrank_da.head import pool
+from lowrank_da.machine import Machine
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.lora import LoRA
 from lowrank_da.methods.prompt import Prompt
+from lowrank_da.prepared import prepare
 from lowrank_da.run import Run
 
 CPU = torch.device("cpu")
@@ -238,7 +240,7 @@ def test_other_threads_have_a_file_of_their_own(folder: Path, more: int) -> None
     one = case("bert", ALL_LENGTHS["more than a batch"], 1, torch.float32)
     one.known(1)
     before = torch.get_num_threads()
-    with replace(train.machine("cpu", "fp32"), threads=before + more - 1).at_work():
+    with replace(Machine.choose("cpu", "fp32"), threads=before + more - 1).at_work():
         one.known(1)
     assert len(names(folder)) == more
     assert torch.get_num_threads() == before
@@ -342,7 +344,7 @@ def test_an_interrupted_pass_leaves_nothing(folder: Path, monkeypatch: pytest.Mo
 def trained(folder: Path, *, cached: bool, precision: str = "fp32", **changes: Any) -> Run:
     """A run with adapters in the top layer; its record lies below `folder`."""
     cell = toy.cell(**{"method": TOP, "learning_rate": 0.05} | changes)
-    machine = train.machine("cpu", precision)
+    machine = Machine.choose("cpu", precision)
     (done,) = train.run([cell], folder, folder, machine, cached_trunk=cached)
     return done
 
@@ -564,7 +566,7 @@ def test_a_second_probe_computes_no_layer_in_training_or_prediction(
     tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = toy.setting()
-    ids = train.prepare(setting).ids
+    ids = prepare(setting).ids
     first = trained(tmp_path, cached=True, setting=setting, method=LinearProbe())
     assert sum(computed) == sum(len(text) for role in ids.values() for text in role)
     assert set(ids) == {TRAIN, SELECT, ID, toy.OOD} == {TRAIN, *first.predictions}

@@ -13,6 +13,7 @@ from lowrank_da import train
 from lowrank_da.backbone import TINY
 from lowrank_da.corpus import ID, SELECT, TRAIN, Corpus, Example, Splits
 from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.machine import Machine
 from lowrank_da.methods.full import Full
 from lowrank_da.run import Run
 from lowrank_da.train import Cell
@@ -100,6 +101,6 @@ def cell(seed: int = 0, name: str = "full", select_only: bool = False, **changes
 
 def run(cell: Cell, folder: Path, resume_seconds: float = float("inf")) -> Run:
     """Train it below `folder`, in float32 on the CPU."""
-    machine = train.machine("cpu", "fp32")
+    machine = Machine.choose("cpu", "fp32")
     (done,) = train.run([cell], folder, folder, machine, resume_seconds=resume_seconds)
     return done

@@ -29,7 +29,8 @@ from lowrank_da import train
 from lowrank_da.backbone import DISTILROBERTA, TINY
 from lowrank_da.corpus import ID, SELECT, TRAIN, Corpus, Example, Splits
 from lowrank_da.experiment import Experiment, Setting
-from lowrank_da.train import Cell, Machine
+from lowrank_da.machine import Machine
+from lowrank_da.train import Cell
 from paper.published import published
 
 TOKENS_A_WORD = 1.3
@@ -131,7 +132,7 @@ def trained(experiments: list[Experiment], machine: Machine, root: Path) -> Meas
 
 def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     """The benchmark in one size."""
-    here, peak = checkout(), train.peak_flops(machine)
+    here, peak = checkout(), machine.peak_flops()
     arms = {
         arm: replace(experiment, batch_tokens=size.batch_tokens)
         for arm, experiment in peers.experiments_of(

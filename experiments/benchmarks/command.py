@@ -11,7 +11,7 @@ from lowrank_da.errors import UserError, unknown
 from lowrank_da.study import Checkout
 
 if TYPE_CHECKING:
-    from lowrank_da.train import Machine
+    from lowrank_da.machine import Machine
 
 S = TypeVar("S")
 
@@ -53,17 +53,17 @@ def run(
 
     The exit code: 0 when it worked; 2, with one line on standard error, when the input is bad.
     """
-    from lowrank_da import train
+    from lowrank_da.machine import DEVICES, Machine
 
     parser = Parser(prog=f"python -m experiments.benchmarks.{benchmark}", description=what)
     parser.add_argument("--size", default="small", help=", ".join(sizes))
-    parser.add_argument("--device", default="auto", help=", ".join(train.DEVICES))
+    parser.add_argument("--device", default="auto", help=", ".join(DEVICES))
     parser.add_argument("--precision", default="auto", help="auto, bf16, fp32")
     try:
         chosen = parser.parse_args(argv)
         if chosen.size not in sizes:
             raise unknown("size", chosen.size, sizes)
-        machine = train.machine(chosen.device, chosen.precision)
+        machine = Machine.choose(chosen.device, chosen.precision)
         done = measure(chosen.size, sizes[chosen.size], machine)
         path = done.save(timing.runs_folder(checkout().root))
         print(f"{timing.markdown(done)}\n\n{path}")

@@ -26,11 +26,10 @@ from experiments import thesis
 from experiments.benchmarks import command, timing
 from experiments.benchmarks.command import checkout
 from experiments.benchmarks.timing import Case, Measurement, Row
-from lowrank_da import train
 from lowrank_da.corpus import ID
 from lowrank_da.errors import UserError
+from lowrank_da.machine import Machine
 from lowrank_da.run import Run, record_path
-from lowrank_da.train import Machine
 
 BEFORE = "b034924"
 """The last commit whose batches were padded and whose forward pass was transformers'."""
@@ -118,7 +117,7 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
         measured[f"all/{which}"] = [
             {"seconds": sum(arm["seconds"] for arm in each)} for each in rounds
         ]
-    peak = train.peak_flops(machine)
+    peak = machine.peak_flops()
     needed["all"] = sum(needed.values())
     rows = [
         timing.ratio(

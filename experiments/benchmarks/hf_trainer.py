@@ -41,9 +41,10 @@ from lowrank_da.anatomy import linear_maps
 from lowrank_da.backbone import Backbone
 from lowrank_da.corpus import SELECT, TRAIN
 from lowrank_da.experiment import Experiment
+from lowrank_da.machine import Machine
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.lora import LoRA
-from lowrank_da.train import Machine, Prepared
+from lowrank_da.prepared import Prepared
 
 Attention = Literal["sdpa", "eager"]
 ATTENTIONS: tuple[Attention, ...] = ("sdpa", "eager")

@@ -27,7 +27,9 @@ from experiments.benchmarks.timing import Case, Measurement, Measurements, Row
 from lowrank_da import cost, train
 from lowrank_da.corpus import TRAIN
 from lowrank_da.experiment import Experiment, Setting
-from lowrank_da.train import Cell, Machine
+from lowrank_da.machine import Machine
+from lowrank_da.prepared import prepare
+from lowrank_da.train import Cell
 
 METHODS = ("lora", "full")
 DROPOUT = 0.1
@@ -70,7 +72,7 @@ def ours(experiment: Experiment, machine: Machine, root: Path) -> Measurement:
 
 def theirs(experiment: Experiment, machine: Machine, tuning: Tuning | None) -> Measurement:
     """One training by `Trainer`, its model thrown away."""
-    data = train.prepare(experiment.setting)
+    data = prepare(experiment.setting)
     done = hf_trainer.fit(experiment, data, machine, tuning=tuning)
     return {"seconds": done.seconds, "whole_seconds": done.whole_seconds} | work(experiment)
 
@@ -78,7 +80,7 @@ def theirs(experiment: Experiment, machine: Machine, tuning: Tuning | None) -> M
 def work(experiment: Experiment) -> Measurement:
     """The tokens of a training, and the operations that it must at least compute."""
     setting = experiment.setting
-    ids = train.prepare(setting).batches(TRAIN, experiment).ids
+    ids = prepare(setting).batches(TRAIN, experiment).ids
     lengths = [len(text) for text in ids] * setting.epochs
     flops = cost.training_flops(setting.backbone, experiment.method, lengths)
     return {"tokens": sum(lengths), "flops": flops}
@@ -162,7 +164,7 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     """The benchmark in one size."""
     here = checkout()
     rate = rates(here)
-    peak = train.peak_flops(machine)
+    peak = machine.peak_flops()
     speed = experiments_of(size.speed, rate)
     tuning = {method: Tuning(faster_attention(e, machine)) for method, e in speed.items()}
     cases = [
@@ -178,7 +180,7 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
         for method in speed
         for row in speed_rows(method, measured, peak, tuning[method].attention)
     ]
-    data = train.prepare(size.speed)
+    data = prepare(size.speed)
     return timing.record(
         "peers", name, rows, measured, machine, here.root, fingerprint=data.splits.fingerprint
     )

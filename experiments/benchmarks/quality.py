@@ -26,9 +26,11 @@ from experiments.benchmarks.timing import Measurement, Row
 from lowrank_da import train
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.machine import Machine
+from lowrank_da.prepared import prepare
 from lowrank_da.run import Predictions
 from lowrank_da.study import Checkout, trial_name
-from lowrank_da.train import Cell, Machine
+from lowrank_da.train import Cell
 
 TOP = 2
 """Layers that are adapted where not all are."""
@@ -66,7 +68,7 @@ def ours(
 
 def theirs(experiment: Experiment, machine: Machine, seeds: Sequence[int]) -> list[Predictions]:
     """The same of the tuned libraries' training; here too the epoch is chosen on *select*."""
-    data, backbone = train.prepare(experiment.setting), experiment.setting.backbone
+    data, backbone = prepare(experiment.setting), experiment.setting.backbone
     texts = hf_trainer.texts_of(data, ID, experiment)
     answers = []
     for seed in seeds:
@@ -137,7 +139,7 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
         arm: [{"macro_f1": f1} for f1 in timing.macro_f1(true, several, classes)]
         for arm, several in said.items()
     }
-    data = train.prepare(size.setting)
+    data = prepare(size.setting)
     return timing.record(
         "quality", name, rows, scores, machine, here.root, fingerprint=data.splits.fingerprint
     )

@@ -25,7 +25,7 @@ from lowrank_da.backbone import MINILM, TINY, Backbone
 from lowrank_da.batches import pack
 from lowrank_da.classifier import Classifier
 from lowrank_da.joint import Joint, JointBatch
-from lowrank_da.train import Machine
+from lowrank_da.machine import Machine
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,11 @@ from experiments.benchmarks.command import checkout, rates
 from experiments.benchmarks.timing import Case, Measurement, Row
 from lowrank_da import train
 from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.machine import Machine
 from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.lora import LoRA
-from lowrank_da.train import Cell, Machine
+from lowrank_da.prepared import prepare
+from lowrank_da.train import Cell
 
 RANKS = (1, 2, 4, 5, 8, 16, 32, 64)
 TOP = 2
@@ -169,7 +171,7 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
             " do, not counted",
         ),
     ]
-    data = train.prepare(setting)
+    data = prepare(setting)
     return timing.record(
         "sharing",
         name,

@@ -32,10 +32,10 @@ from lowrank_da.backbone import DISTILROBERTA, MINILM, TINY, Backbone
 from lowrank_da.batches import Batches, Known
 from lowrank_da.classifier import Classifier, clip
 from lowrank_da.experiment import Experiment
+from lowrank_da.machine import Machine
 from lowrank_da.method import Method
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.lora import LoRA
-from lowrank_da.train import Machine
 
 ALL, TWO = LoRA(rank=8, alpha=16.0), LoRA(rank=8, alpha=16.0, targets=("query", "value"))
 TOP = 2

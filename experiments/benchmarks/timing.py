@@ -20,7 +20,7 @@ from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 
 if TYPE_CHECKING:
-    from lowrank_da.train import Machine
+    from lowrank_da.machine import Machine
 
 SCHEMA = 1
 
@@ -270,8 +270,6 @@ def record(
     """What was just measured on `machine` from the checkout `root`; `more` goes to `made_by`."""
     import torch
 
-    from lowrank_da import train
-
     made_by = provenance.made_by(
         root,
         precision=machine.precision,
@@ -285,7 +283,7 @@ def record(
         rows=tuple(rows),
         measurements={case: list(several) for case, several in measurements.items()},
         made_by=made_by,
-        peak_flops_per_second=train.peak_flops(machine),
+        peak_flops_per_second=machine.peak_flops(),
     )
 
 

@@ -34,6 +34,7 @@ from lowrank_da.corpus import (
 )
 from lowrank_da.errors import UserError
 from lowrank_da.experiment import Experiment, Setting
+from lowrank_da.machine import Machine
 from lowrank_da.methods.lora import LoRA
 
 Row = dict[str, Any]
@@ -389,7 +390,7 @@ def test_a_training_on_the_real_essays(tmp_path: Path) -> None:
     )
     experiment = Experiment(setting=setting, method=LoRA(rank=2), learning_rate=1e-3)
     cell = train.Cell("study", "real", "lora", experiment, seed=0)
-    (run,) = train.run([cell], tmp_path, tmp_path, train.machine("cpu"))
+    (run,) = train.run([cell], tmp_path, tmp_path, Machine.choose("cpu"))
     assert run.corpus_labels == ("chatGPT", "flan_t5", "davinci", "human")
     assert run.result["corpus"]["texts"][TRAIN] == dict.fromkeys(run.labels, 4)
     assert run.result["steps"] == 1
