@@ -17,6 +17,7 @@ puts them into the corpus' order. It reads records alone and trains nothing.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ from scipy.special import expit, softmax
 
 from lowrank_da.corpus import SELECT, TRAIN, Corpus
 from lowrank_da.errors import UserError
-from lowrank_da.run import Predictions, Run, one_fingerprint, score
+from lowrank_da.run import Run, one_fingerprint, score
 
 Rule = Literal["average", "coupled"]
 Floats = NDArray[np.float64]
@@ -127,10 +128,8 @@ def combine(
     corpus_labels = first.corpus_labels
     columns = [[*machines, human].index(label) for label in corpus_labels]
     predictions = {
-        role: Predictions(
-            first.predictions[role].uid,
-            first.predictions[role].label,
-            _as_float16(posteriors[role][:, columns]),
+        role: replace(
+            first.predictions[role], probabilities=_as_float16(posteriors[role][:, columns])
         )
         for role in roles
     }

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lowrank_da import metrics
+from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import SELECT
 from lowrank_da.experiment import Experiment
 from lowrank_da.run import Run
+from lowrank_da.uncertainty import Interval
 
 MARK = "<!-- made by `lowrank-da export` -->"
 """The first line of every card: by it an export is known as one."""
@@ -27,15 +28,17 @@ class Loading:
     """The largest difference of these logits from the classifier's, when the lines were tried."""
 
 
-def macro_f1(run: Run, role: str) -> tuple[float, metrics.Interval]:
+def macro_f1(run: Run, role: str) -> tuple[float, Interval]:
     """Macro-F1 on a role and its 95 % bootstrap interval over texts."""
     p = run.predictions[role]
     index = np.array([run.labels.index(c) if c in run.labels else -1 for c in run.corpus_labels])
     true = index[p.label]
     own = true >= 0
     predicted = p.probabilities[own].astype(np.float64).argmax(axis=1)
-    interval = metrics.mean_interval(true[own], predicted[np.newaxis], len(run.labels))
-    return float(run.result["splits"][role]["macro_f1"]), interval
+    drawn = uncertainty.of_confusion(
+        metrics.macro_f1, true[own], predicted[np.newaxis], len(run.labels), p.group[own]
+    )
+    return float(run.result["splits"][role]["macro_f1"]), drawn.mean().interval()
 
 
 def text(

@@ -7,8 +7,8 @@ A record is two files beside each other, `<name>--seed<n>.json` and `.npz`, belo
 - `measured`: what a clock or a meter said (seconds, tokens a second, memory);
 - `made_by`: versions, commit, hardware, corpus fingerprint, and `made_from` for combinations.
 
-The `.npz` holds hashed uids, true classes and float16 probabilities of every evaluated text, no
-text, so that every metric, paired test and combination is rebuilt without training. `result` is
+The `.npz` holds hashed uids and groups, true classes and float16 probabilities of every evaluated
+text, no text, so that every metric, test and combination is rebuilt without training. `result` is
 computed from exactly these rounded probabilities: `Run.load` recomputes and refuses a mismatch.
 """
 
@@ -16,7 +16,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -29,7 +29,7 @@ from lowrank_da.corpus import Corpus, Example
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 
-SCHEMA = 1
+SCHEMA = 2
 TRIAL, HEAD = "grid/", ".head"
 """How names of learning-rate trials begin, and of trainings that another one starts from end."""
 WINNER = "winner"
@@ -48,9 +48,9 @@ _DAMAGE = (
 IDENTITY = ("study", "setting", "name", "seed", "key", "experiment", "labels", "corpus_labels")
 
 
-def uid_hash(uid: str) -> int:
-    """The first 8 bytes of the uid's SHA-256, as an unsigned integer."""
-    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8], "big")
+def hashed(name: str) -> int:
+    """The first 8 bytes of the SHA-256 of a uid or a group, as an unsigned integer."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,9 @@ class Predictions:
     """What a classifier said of every text of one role, in the role's order."""
 
     uid: NDArray[np.uint64]
-    """(n,) hashed uids, see `uid_hash`."""
+    """(n,) hashed uids, see `hashed`."""
+    group: NDArray[np.uint64]
+    """(n,) hashed groups: texts that share one are no independent witnesses."""
     label: NDArray[np.int16]
     """(n,) true class, as an index into the run's `corpus_labels`."""
     probabilities: NDArray[np.float16]
@@ -73,10 +75,28 @@ class Predictions:
     ) -> "Predictions":
         """Join (n, k) probabilities with their n texts."""
         return cls(
-            uid=np.array([uid_hash(e.uid) for e in examples], dtype=np.uint64),
+            uid=np.array([hashed(e.uid) for e in examples], dtype=np.uint64),
+            group=np.array([hashed(e.group) for e in examples], dtype=np.uint64),
             label=np.array([corpus_labels.index(e.label) for e in examples], dtype=np.int16),
             probabilities=probabilities.astype(np.float16),
         )
+
+
+PARTS = tuple(part.name for part in fields(Predictions))
+
+
+def machine_score(
+    probabilities: NDArray[np.float64], labels: Sequence[str]
+) -> NDArray[np.float64] | None:
+    """(n,) of (n, k) probabilities the sum of all but human's; None where no class is human.
+
+    1 - P(human) is the same number, but not of what a float16 stores: near 1 it is coarse.
+    """
+    if Corpus.human not in labels:
+        return None
+    machine = [i for i, label in enumerate(labels) if label != Corpus.human]
+    total: NDArray[np.float64] = probabilities[:, machine].sum(axis=1)
+    return total
 
 
 def score(
@@ -86,8 +106,8 @@ def score(
 
     Only texts whose class is among `labels` count (a binary model also predicts the others, for
     the combination). The confusion matrix has true classes in rows, in the order of `labels`.
-    AUROC and TPR at 5 % FPR are machine against human, with the score 1 - P(human); they are None
-    where not both occur. Raises `UserError` when no text is of the model's classes.
+    AUROC and TPR at 5 % FPR are machine against human, by `machine_score`; they are None where not
+    both occur. Raises `UserError` when no text is of the model's classes.
     """
     index = np.array([labels.index(c) if c in labels else -1 for c in corpus_labels])
     true = index[predictions.label]
@@ -97,12 +117,12 @@ def score(
     true, probabilities = true[own], predictions.probabilities[own].astype(np.float64)
     confusion = metrics.confusion_matrix(true, probabilities.argmax(axis=1), len(labels))
     auroc = tpr = None
-    if Corpus.human in labels:
-        human = labels.index(Corpus.human)
-        machine, machine_score = true != human, 1.0 - probabilities[:, human]
+    of_machine = machine_score(probabilities, labels)
+    if of_machine is not None:
+        machine = true != labels.index(Corpus.human)
         if 0 < machine.sum() < len(machine):
-            auroc = metrics.auroc(machine, machine_score)
-            tpr = metrics.tpr_at_fpr(machine, machine_score, 0.05)
+            auroc = metrics.auroc(machine, of_machine)
+            tpr = metrics.tpr_at_fpr(machine, of_machine, max_fpr=0.05)
     return {
         "texts": int(own.sum()),
         "confusion_matrix": confusion.tolist(),
@@ -165,7 +185,7 @@ class Run:
         arrays = {
             f"{role}/{part}": getattr(p, part)
             for role, p in self.predictions.items()
-            for part in ("uid", "label", "probabilities")
+            for part in PARTS
         }
         body = {"schema": SCHEMA} | {key: getattr(self, key) for key in IDENTITY}
         body |= {"result": self.result, "measured": self.measured, "made_by": self.made_by}
@@ -190,9 +210,7 @@ class Run:
                 arrays = {name: file[name] for name in file.files}
             roles = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
             predictions = {
-                role: Predictions(
-                    arrays[f"{role}/uid"], arrays[f"{role}/label"], arrays[f"{role}/probabilities"]
-                )
+                role: Predictions(**{part: arrays[f"{role}/{part}"] for part in PARTS})
                 for role in roles
             }
             identity = {key: body[key] for key in IDENTITY}

@@ -68,13 +68,13 @@ def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path)
 
 
 def write_across(runs_folder: Path, study: str, settings: list[str], lang: str, out: Path) -> str:
-    """Write the table over several settings of a study, where there is one; return its Markdown."""
+    """Write the tables over several settings of a study, where there are; return their Markdown."""
     every = [read(runs_folder, study, setting, lang) for setting in settings]
-    built = across.build(every, lang)
-    if built is None:
-        return ""
-    built.write(out / study / lang)
-    return built.markdown()
+    made = (across.build(every, kind, lang) for kind in across.KINDS)
+    built = [one for one in made if one is not None]
+    for one in built:
+        one.write(out / study / lang)
+    return "\n".join(one.markdown() for one in built)
 
 
 def _figure(id: str, caption: str) -> str:

@@ -1,35 +1,40 @@
 """Numbers with their uncertainty, from the probabilities that records keep.
 
 An estimate over several seeds is the mean; its interval says how far the mean would move on other
-texts (they are resampled once for all seeds) and under other seeds, its spread how far single seeds
-lie apart.
+texts and under other seeds (see `lowrank_da/uncertainty.py`), its spread how far single seeds lie
+apart.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lowrank_da import metrics
+from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID, SELECT, Corpus
 from lowrank_da.errors import UserError
-from lowrank_da.run import Run
-
-RANKING_RESAMPLES = 500
-"""Fewer than for confusion matrices: a ranking has to be sorted anew for every resample."""
+from lowrank_da.run import Run, machine_score
+from lowrank_da.uncertainty import BySeed, Mean
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, its 95 % bootstrap interval over texts and seeds, and its spread over seeds."""
+    """A number, its 95 % interval over texts and seeds, and its spread over seeds."""
 
     value: float
     low: float
     high: float
     spread: float | None
     """None for one seed."""
+
+    @classmethod
+    def of(cls, mean: Mean, spread: float | None, high: float = float("inf")) -> "Estimate":
+        """Of a mean that is one number, and never above `high`."""
+        ends = mean.interval()
+        return cls(float(mean.value), float(ends.low), min(float(ends.high), high), spread)
 
     def show(self, decimals: int = 3) -> str:
         """`0.812 [0.780, 0.841] ± 0.010`; without the last part for one seed."""
@@ -43,15 +48,27 @@ class Answers:
 
     uid: NDArray[np.uint64]
     """(n,) ascending."""
+    group: NDArray[np.uint64]
+    """(n,) of each text."""
     true: NDArray[np.int64]
     """(n,) indices into the run's labels."""
     predicted: NDArray[np.int64]
     """(seeds, n)."""
-    machine_score: NDArray[np.float64]
-    """(seeds, n): 1 - P(human); without a human class there is none, and all are 1."""
+    machine_score: NDArray[np.float64] | None
+    """(seeds, n), see `run.machine_score`; None where no class is human."""
     human: int | None
     """The index of the human class, where there is one."""
     classes: int
+
+    @property
+    def ranked(self) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """(n,) whether a text is a machine's, and (seeds, n) scores.
+
+        Raises `ValueError` where no class is human.
+        """
+        if self.machine_score is None:
+            raise ValueError("no class is human: nothing ranks human texts against others")
+        return self.true != self.human, self.machine_score
 
 
 def answers(runs: Sequence[Run], role: str = ID) -> Answers:
@@ -59,17 +76,14 @@ def answers(runs: Sequence[Run], role: str = ID) -> Answers:
 
     Raises `UserError` when the seeds were evaluated on different texts.
     """
-    columns = [_of_one(run, role) for run in runs]
-    for run, (uid, *_) in zip(runs, columns, strict=True):
-        refuse_other_texts(columns[0][0], uid, f"{runs[0].name} and its seed {run.seed}", role)
-    labels = runs[0].labels
-    return Answers(
-        uid=columns[0][0],
-        true=columns[0][1],
-        predicted=np.stack([predicted for *_, predicted, _ in columns]),
-        machine_score=np.stack([score for *_, score in columns]),
-        human=_human(runs[0]),
-        classes=len(labels),
+    own = [_of_one(run, role) for run in runs]
+    for run, one in zip(runs, own, strict=True):
+        refuse_other_texts(own[0].uid, one.uid, f"{runs[0].name} and its seed {run.seed}", role)
+    scores = [one.machine_score for one in own if one.machine_score is not None]
+    return replace(
+        own[0],
+        predicted=np.concatenate([one.predicted for one in own]),
+        machine_score=np.concatenate(scores) if scores else None,
     )
 
 
@@ -79,22 +93,23 @@ def refuse_other_texts(a: NDArray[np.uint64], b: NDArray[np.uint64], who: str, r
         raise UserError(f"{who} answer different texts of {role}; run them again on one corpus")
 
 
-def _of_one(
-    run: Run, role: str
-) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _of_one(run: Run, role: str) -> Answers:
     p = run.predictions[role]
     index = np.array([run.labels.index(c) if c in run.labels else -1 for c in run.corpus_labels])
     true = index[p.label]
     keep = np.flatnonzero(true >= 0)
     keep = keep[np.argsort(p.uid[keep], kind="stable")]
     probabilities = p.probabilities[keep].astype(np.float64)
-    human = _human(run)
-    score = 1.0 - (np.zeros(len(keep)) if human is None else probabilities[:, human])
-    return p.uid[keep], true[keep], probabilities.argmax(axis=1), score
-
-
-def _human(run: Run) -> int | None:
-    return run.labels.index(Corpus.human) if Corpus.human in run.labels else None
+    score = machine_score(probabilities, run.labels)
+    return Answers(
+        uid=p.uid[keep],
+        group=p.group[keep],
+        true=true[keep],
+        predicted=probabilities.argmax(axis=1)[np.newaxis],
+        machine_score=None if score is None else score[np.newaxis],
+        human=run.labels.index(Corpus.human) if Corpus.human in run.labels else None,
+        classes=len(run.labels),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,17 +128,39 @@ class Estimates:
         )
 
 
+def of(sample: BySeed, low: float = 0.0, high: float = 1.0) -> Estimates:
+    """The mean over seeds, with its interval between the least and greatest value there can be."""
+    ends = sample.mean().interval()
+    return Estimates(
+        sample.value.mean(axis=0),
+        np.maximum(ends.low, low),
+        np.minimum(ends.high, high),
+        sample.value.std(axis=0, ddof=1) if len(sample.value) > 1 else None,
+    )
+
+
 def of_confusion(runs: Sequence[Run], statistic: metrics.Statistic, role: str = ID) -> Estimates:
     """`statistic` of the confusion matrix on `role`, whatever the statistic's shape."""
+    return of(confusion_by_seed(runs, statistic, role))
+
+
+def confusion_by_seed(runs: Sequence[Run], statistic: metrics.Statistic, role: str = ID) -> BySeed:
+    """The same of each seed, and drawn."""
     a = answers(runs, role)
-    own = np.stack([np.asarray(statistic(run.confusion(role))) for run in runs])
-    ends = metrics.mean_interval(a.true, a.predicted, a.classes, statistic)
-    return Estimates(own.mean(axis=0), ends.low, ends.high, _spread(own))
+    return uncertainty.of_confusion(statistic, a.true, a.predicted, a.classes, a.group)
 
 
-def _spread(by_seed: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Standard deviation over the first axis; one seed has none."""
-    return by_seed.std(axis=0, ddof=1) if len(by_seed) > 1 else None
+def spread_of_difference(
+    first: Sequence[Run],
+    a: NDArray[np.float64],
+    second: Sequence[Run],
+    b: NDArray[np.float64],
+) -> float | None:
+    """Standard deviation of a - b, a number of each run, over the seeds that both have."""
+    by_seed = dict(zip((run.seed for run in first), a, strict=True))
+    other = dict(zip((run.seed for run in second), b, strict=True))
+    differences = [by_seed[seed] - other[seed] for seed in by_seed.keys() & other.keys()]
+    return float(np.std(differences, ddof=1)) if len(differences) > 1 else None
 
 
 def of_human(binaries: Sequence[Sequence[Run]], role: str = ID) -> Estimates:
@@ -135,7 +172,7 @@ def of_human(binaries: Sequence[Sequence[Run]], role: str = ID) -> Estimates:
     every = [run for seeds in binaries for run in seeds]
     labels = every[0].corpus_labels
     columns = [_of_all_texts(run, role) for run in every]
-    uid, true, _ = columns[0]
+    uid, group, true, _ = columns[0]
     for run, (other, *_) in zip(every, columns, strict=True):
         refuse_other_texts(uid, other, f"{every[0].name} and {run.name}", role)
 
@@ -152,71 +189,64 @@ def of_human(binaries: Sequence[Sequence[Run]], role: str = ID) -> Estimates:
         return mean
 
     predicted = np.stack([of_one for *_, of_one in columns])
-    ends = metrics.mean_interval(true, predicted, len(labels), human)
-    observed = np.stack([metrics.confusion_matrix(true, one, len(labels)) for one in predicted])
-    by_seed = human(observed)
-    return Estimates(by_seed.mean(axis=0), ends.low, ends.high, _spread(by_seed))
+    return of(uncertainty.of_confusion(human, true, predicted, len(labels), group))
 
 
 def _of_all_texts(
     run: Run, role: str
-) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-    """Hashes ascending, true and predicted classes as indices into the corpus' labels."""
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+    """Hashes ascending, groups, true and predicted classes as indices into the corpus' labels."""
     p = run.predictions[role]
     order = np.argsort(p.uid, kind="stable")
     own = np.array([run.corpus_labels.index(label) for label in run.labels])
     predicted = own[p.probabilities[order].astype(np.float64).argmax(axis=1)]
-    return p.uid[order], p.label[order].astype(np.int64), predicted
+    return p.uid[order], p.group[order], p.label[order].astype(np.int64), predicted
 
 
 def of_ranking(
-    runs: Sequence[Run],
-    statistic: Callable[[NDArray[np.bool_], NDArray[Any]], float],
-    role: str = ID,
+    runs: Sequence[Run], statistic: Callable[..., metrics.Value], role: str = ID
 ) -> Estimate:
-    """`statistic(machine, score)` of machine against human, with the score 1 - P(human).
+    """`statistic(machine, score, weights)` of machine against human, as `metrics.auroc`.
 
     Raises `ValueError` where nothing is human.
     """
+    return of(ranking_by_seed(runs, statistic, role))[()]
+
+
+def ranking_by_seed(
+    runs: Sequence[Run], statistic: Callable[..., metrics.Value], role: str = ID
+) -> BySeed:
+    """The same of each seed, and drawn."""
     a = answers(runs, role)
-    if a.human is None:
-        raise ValueError(f"{runs[0].name} tells no human texts from others")
-    machine = a.true != a.human
-
-    value, spread = metrics.mean_and_spread([statistic(machine, s) for s in a.machine_score])
-    ends = metrics.interval_over_seeds(
-        statistic, machine, a.machine_score, resamples=RANKING_RESAMPLES
-    )
-    return Estimate(value, ends.low, ends.high, spread)
+    return uncertainty.of_ranking(statistic, *a.ranked, a.group)
 
 
-def at_home_threshold(
-    runs: Sequence[Run], role: str, max_fpr: float = 0.05
-) -> tuple[Estimate, Estimate]:
-    """True and false positive rate on `role`, machine being positive.
+def at_home_threshold(runs: Sequence[Run], role: str, max_fpr: float = 0.05) -> BySeed:
+    """(..., 2) false and true positive rate on `role` of each seed, machine being positive.
 
     Each seed's threshold is the one that blames at most `max_fpr` of its human texts on *select*,
-    at home. Raises `ValueError` where nothing is human.
+    at home; in each resample it is that of the *select* texts drawn there, so that what a threshold
+    found on few texts is worth counts too. Raises `ValueError` where nothing is human.
     """
-    home, a = answers(runs, SELECT), answers(runs, role)
-    if home.human is None:
-        raise ValueError(f"{runs[0].name} tells no human texts from others")
-    blamed = np.stack(
-        [
-            score >= metrics.threshold_at_fpr(home.true != home.human, at_home, max_fpr)
-            for score, at_home in zip(a.machine_score, home.machine_score, strict=True)
-        ]
-    )
-    # Blamed or not is a classifier of two classes: machine in row and column 1.
-    true = (a.true != a.human).astype(np.int64)
+    home, away = answers(runs, SELECT), answers(runs, role)
+    machine_at_home, at_home = home.ranked
+    machine, scores = away.ranked
+    home_draws, draws = uncertainty.draws(home.group), uncertainty.draws(away.group)
+    observed, drawn = [], []
+    for own, score in zip(at_home, scores, strict=True):
+        threshold = partial(metrics.threshold_at_fpr, machine_at_home, own, max_fpr=max_fpr)
+        observed.append(_rates(score >= threshold(), machine, np.ones((1, len(score))))[0])
+        drawn.append(_rates(score >= threshold(home_draws)[:, np.newaxis], machine, draws))
+    return BySeed(np.stack(observed), np.stack(drawn, axis=1))
 
-    def rates(confusion: metrics.Counts) -> NDArray[np.float64]:
-        return normalised_rows(confusion)[..., 1]
 
-    observed = np.stack([rates(metrics.confusion_matrix(true, one, 2)) for one in blamed * 1])
-    ends = metrics.mean_interval(true, blamed * 1, 2, rates)
-    both = Estimates(observed.mean(axis=0), ends.low, ends.high, _spread(observed))
-    return both[1], both[0]
+def _rates(
+    blamed: NDArray[np.bool_], machine: NDArray[np.bool_], weights: NDArray[Any]
+) -> NDArray[np.float64]:
+    """(R, 2) shares of the human and of the machine texts, weighted (R, n), that are blamed."""
+    often = weights.astype(np.float64)
+    own = [often * of_class for of_class in (~machine, machine)]
+    return np.stack([(each * blamed).sum(axis=1) / each.sum(axis=1) for each in own], axis=1)
 
 
 def normalised_rows(confusion: metrics.Counts) -> NDArray[np.float64]:

@@ -212,12 +212,12 @@ _SEED = Text("seed {seeds}", "начальное число {seeds}")
 _SEEDS = Text("seeds {seeds}", "начальные числа {seeds}")
 _NO_RUN = Text("no run yet.", "запусков ещё нет.")
 _BRACKETS = Text(
-    "In brackets: 95 % bootstrap interval over texts.",
-    "В скобках: 95 %-й бутстреп-интервал по текстам.",
+    "In brackets: 95 % interval over texts.",
+    "В скобках: 95 %-й интервал по текстам.",
 )
 _BRACKETS_AND_SEEDS = Text(
-    "In brackets: 95 % bootstrap interval over texts and seeds.",
-    "В скобках: 95 %-й бутстреп-интервал по текстам и начальным числам.",
+    "In brackets: 95 % interval over texts and seeds.",
+    "В скобках: 95 %-й интервал по текстам и начальным числам.",
 )
 _SPREAD = Text(
     "Mean over seeds; after ±: standard deviation over seeds.",

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from lowrank_da import coupling, metrics
+from lowrank_da import coupling, metrics, uncertainty
 from lowrank_da.errors import UserError
-from lowrank_da.run import Predictions, Run, uid_hash
+from lowrank_da.run import Predictions, Run, hashed
 
 LABELS = ("chatgpt", "cohere", "davinci", "human")
 AMBIGUOUS = np.array([[0.6, 0.6, 0.6]])
@@ -117,7 +117,7 @@ def binaries(train, overconfident=(1.0, 1.0, 1.0), corpus_labels=LABELS, **chang
             both = np.stack([p, 1 - p] if corpus_labels[-1] == "human" else [1 - p, p], axis=1)
             index = np.array([corpus_labels.index(label) for label in LABELS])
             predictions[role] = Predictions(
-                np.array([uid_hash(f"{role}{n}") for n in range(len(x))], dtype=np.uint64),
+                *[np.array([hashed(f"{role}{n}") for n in range(len(x))], dtype=np.uint64)] * 2,
                 index[true[role]].astype(np.int16),
                 both.astype(np.float16),
             )
@@ -192,8 +192,8 @@ def test_averaged_records_are_worse_than_coupled_ones_where_the_models_are_exact
         averaged.predictions["id"].probabilities, coupling.average(p), atol=2e-3
     )
     predicted = [r.predictions["id"].probabilities.argmax(axis=1) for r in (coupled, averaged)]
-    test = metrics.paired_bootstrap(coupled.predictions["id"].label, *predicted, 4)
-    assert test.interval.low > 0
+    p = coupled.predictions["id"]
+    assert uncertainty.paired(p.label, *predicted, 4, p.group).interval().low > 0
 
 
 def test_priors_and_class_weights_enter_the_ratios():

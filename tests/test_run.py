@@ -12,14 +12,16 @@ from sklearn import metrics as sk
 
 from lowrank_da.errors import UserError
 from lowrank_da.run import (
+    PARTS,
     SCHEMA,
     Predictions,
     Run,
     atomic,
+    hashed,
     load_all,
+    machine_score,
     one_fingerprint,
     score,
-    uid_hash,
 )
 
 LABELS = ("chatgpt", "cohere", "human")
@@ -32,7 +34,8 @@ def predictions(texts=60, classes=3, seed=0):
     lean = np.eye(len(LABELS))[label][:, :classes]
     probabilities = rng.dirichlet(np.ones(classes), size=texts) + lean
     return Predictions(
-        np.array([uid_hash(f"text {n}") for n in range(texts)], dtype=np.uint64),
+        np.array([hashed(f"text {n}") for n in range(texts)], dtype=np.uint64),
+        np.array([hashed(f"group {n // 2}") for n in range(texts)], dtype=np.uint64),
         label.astype(np.int16),
         (probabilities / probabilities.sum(axis=1, keepdims=True)).astype(np.float16),
     )
@@ -286,17 +289,25 @@ def test_the_score_of_a_full_model_is_that_of_scikit_learn():
     assert found["macro_f1"] == pytest.approx(
         sk.f1_score(own.label, p.argmax(axis=1), average="macro")
     )
-    machine, suspicion = own.label != 2, 1 - p[:, 2]
+    machine, suspicion = own.label != 2, p[:, 0] + p[:, 1]
     assert found["auroc"] == pytest.approx(sk.roc_auc_score(machine, suspicion))
     fpr, tpr, _ = sk.roc_curve(machine, suspicion, drop_intermediate=False)
     assert found["tpr_at_5_fpr"] == pytest.approx(tpr[fpr <= 0.05].max())
+
+
+def test_machine_scores_keep_what_one_minus_a_float16_would_lose():
+    sure = np.array([[1e-5, 1.0], [3e-5, 1.0], [0.5, 0.5]]).astype(np.float16)
+    found = machine_score(sure.astype(np.float64), ("machine", "human"))
+    assert found[0] < found[1] < found[2]
+    assert len({*(1 - sure[:, 1].astype(float))}) == 2
+    assert machine_score(sure.astype(np.float64), ("LOC", "NUM")) is None
 
 
 def test_the_score_of_a_binary_model_ignores_the_other_classes():
     binary = ("cohere", "human")
     own = predictions(200, classes=2)
     kept = own.label != LABELS.index("chatgpt")
-    alone = Predictions(own.uid[kept], own.label[kept], own.probabilities[kept])
+    alone = Predictions(*(getattr(own, part)[kept] for part in PARTS))
     found = score(own, binary, LABELS)
     assert found == score(alone, binary, LABELS)
     assert found["texts"] == kept.sum() < 200
@@ -306,9 +317,9 @@ def test_the_score_of_a_binary_model_ignores_the_other_classes():
     )
 
 
-def test_uid_hashes_are_the_first_bytes_of_sha256():
+def test_hashes_are_the_first_bytes_of_sha256():
     # SHA-256 of "abc", FIPS 180-2 appendix B.1.
-    assert uid_hash("abc") == 0xBA7816BF8F01CFEA
+    assert hashed("abc") == 0xBA7816BF8F01CFEA
 
 
 def test_records_are_read_and_judged_without_torch():

@@ -9,27 +9,27 @@ Cost: full about ten minutes on two cores (estimated). Each commit is checked ou
 folder of its own and trains there in a process of its own, at the rates of the kept trials of now.
 """
 
+import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments import thesis
 from experiments.benchmarks import command, timing
-from experiments.benchmarks.command import checkout
+from experiments.benchmarks.command import checkout, rates
 from experiments.benchmarks.timing import Case, Measurement, Row
-from lowrank_da.corpus import ID
 from lowrank_da.errors import UserError
 from lowrank_da.machine import Machine
-from lowrank_da.run import Run, record_path
 
 BEFORE = "b034924"
 """The last commit whose batches were padded and whose forward pass was transformers'."""
@@ -60,9 +60,6 @@ def worktree(root: Path, commit: str) -> Iterator[Path]:
         try:
             added = [*git, "add", "--detach", str(folder), commit]
             subprocess.run(added, capture_output=True, text=True, check=True)
-            here = checkout().results
-            results = folder / here.relative_to(checkout().root)
-            shutil.copytree(here, results, dirs_exist_ok=True)
         except (OSError, subprocess.CalledProcessError) as error:
             said = getattr(error, "stderr", "") or str(error)
             raise UserError(f"commit {commit} cannot be checked out: {said.strip()}") from error
@@ -72,18 +69,62 @@ def worktree(root: Path, commit: str) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
-def trained(folder: Path, setting: str, arm: str, machine: Machine) -> Run:
-    """Train one arm anew by the code in `folder`, and read its record."""
-    shutil.rmtree(folder / "runs", ignore_errors=True)
-    asked = [sys.executable, "-m", "lowrank_da.cli", "run", "thesis", arm, "--setting", setting]
+SCRIPT = """
+import json, sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments import settings, thesis
+from lowrank_da import train
+
+setting, arm, rates, device, precision, out = json.loads(sys.argv[1])
+experiment = thesis.arms(getattr(settings, setting), rates)[arm]
+choose = train.machine if hasattr(train, "machine") else train.Machine.choose
+cell = train.Cell("benchmarks", "commits", arm, experiment, 0)
+(run,) = train.run([cell], Path(out), Path("."), choose(device, precision))
+p = run.predictions["id"]
+index = [run.labels.index(c) if c in run.labels else -1 for c in run.corpus_labels]
+true = np.array(index)[p.label]
+own = true >= 0
+columns = {"uid": p.uid, "group": getattr(p, "group", p.uid), "true": true}
+columns |= {"said": p.probabilities.argmax(axis=1)}
+np.savez(Path(out) / "answers.npz", **{name: column[own] for name, column in columns.items()})
+facts = {"key": run.key, "labels": len(run.labels), **run.measured}
+print(json.dumps(facts | {"macro_f1": run.result["splits"]["id"]["macro_f1"]}))
+"""
+"""Trains one arm by the code of the folder it is run in, old or new, and tells what came of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What the script told: its facts, and its answers to the texts of the arm's classes."""
+
+    facts: dict[str, Any]
+    uid: NDArray[np.uint64]
+    group: NDArray[np.uint64]
+    """Where the code did not yet know groups, the uid."""
+    true: NDArray[np.int64]
+    said: NDArray[np.int64]
+
+
+def trained(
+    folder: Path, setting: str, arm: str, rates: Mapping[str, float], machine: Machine
+) -> Trained:
+    """Train one arm anew by the code in `folder`, at these rates."""
     precision = "bf16" if machine.precision == "bf16-mixed" else "fp32"
-    asked += ["--device", machine.device.type, "--precision", precision]
-    inside = os.environ | {"PYTHONPATH": str(folder)}
-    done = subprocess.run(asked, cwd=folder, env=inside, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise UserError(f"{arm} at {folder.name} failed: {said[-1]}")
-    return Run.load(record_path(folder / "runs", "thesis", setting, arm, 0))
+    with TemporaryDirectory() as out:
+        asked = [setting, arm, dict(rates), machine.device.type, precision, out]
+        command = [sys.executable, "-c", SCRIPT, json.dumps(asked)]
+        inside = os.environ | {"PYTHONPATH": str(folder)}
+        done = subprocess.run(command, cwd=folder, env=inside, capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise UserError(f"{arm} at {folder.name} failed: {said[-1]}")
+        with np.load(Path(out) / "answers.npz") as answers:
+            columns = {name: answers[name] for name in answers.files}
+    return Trained(json.loads(done.stdout.splitlines()[-1]), **columns)
 
 
 def measure(name: str, size: Size, machine: Machine) -> timing.Record:
@@ -91,18 +132,18 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     here = checkout()
     setting = here.setting(size.setting)
     arms = size.arms or ("full", "lora_published", "lora", *thesis.binaries(setting))
-    last: dict[str, Run] = {}
+    tuned, last = rates(here), dict[str, Trained]()
     needed: dict[str, float] = {}
 
     def repeat(folder: Path, arm: str, which: str) -> Measurement:
-        run = last[f"{arm}/{which}"] = trained(folder, size.setting, arm, machine)
+        run = last[f"{arm}/{which}"] = trained(folder, size.setting, arm, tuned, machine)
         if which == "now":
-            needed[arm] = run.measured["needed_flops"]
+            needed[arm] = run.facts["needed_flops"]
         return {
-            "seconds": run.measured["train_seconds"],
-            "tokens": run.measured["train_tokens"],
-            "packing": run.measured["packing_efficiency"],
-            "macro_f1": run.result["splits"][ID]["macro_f1"],
+            "seconds": run.facts["train_seconds"],
+            "tokens": run.facts["train_tokens"],
+            "packing": run.facts["packing_efficiency"],
+            "macro_f1": run.facts["macro_f1"],
         }
 
     with worktree(here.root, BEFORE) as before, worktree(here.root, "HEAD") as now:
@@ -145,18 +186,14 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     return timing.record("commits", name, rows, measured, machine, here.root)
 
 
-def difference(arm: str, now: Run, before: Run) -> Row:
+def difference(arm: str, now: Trained, before: Trained) -> Row:
     """Macro-F1 on *id* of one training now less before."""
-    labels, corpus = now.labels, now.corpus_labels
-    index = np.array([labels.index(c) if c in labels else -1 for c in corpus])
-    one, other = now.predictions[ID], before.predictions[ID]
-    if now.key != before.key or not np.array_equal(one.uid, other.uid):
+    if now.facts["key"] != before.facts["key"] or not np.array_equal(now.uid, before.uid):
         raise UserError(f"{arm}: the commits differ in experiment or texts; compare others")
-    own = index[one.label] >= 0
-    said = [p.probabilities.argmax(axis=1)[None, own] for p in (one, other)]
-    true = index[one.label][own]
+    a, b = (one.said[np.newaxis] for one in (now, before))
+    classes = int(now.facts["labels"])
     what = f"{arm}, now - before"
-    return timing.points(what, true, said[0], said[1], len(labels), target="low > -2")
+    return timing.points(what, now.true, a, b, classes, now.group, target="low > -2")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     answers["lora_top"] = ours("lora_top", top, machine, here, size.seeds)
     for method, experiment in asked.items():
         answers[f"{method}_library"] = theirs(experiment, machine, size.seeds)
-    true = answers["lora"][0].label
+    true, groups = answers["lora"][0].label, answers["lora"][0].group
     assert all(np.array_equal(p.label, true) for several in answers.values() for p in several)
     said = {
         arm: np.stack([p.probabilities.argmax(axis=1) for p in several])
@@ -114,7 +114,7 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
 
     def row(what: str, first: str, second: str, target: str | None = None, note: str = "") -> Row:
         both = (said[first], said[second])
-        return timing.points(what, true, *both, classes, target=target, note=note)
+        return timing.points(what, true, *both, classes, groups, target=target, note=note)
 
     rows = [
         row(f"{NAMES[method]}, ours - (b)", method, f"{method}_library", "low > -2")

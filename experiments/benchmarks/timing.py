@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from lowrank_da import metrics, provenance
+from lowrank_da import metrics, provenance, uncertainty
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 
@@ -185,16 +185,19 @@ def points(
     first: np.ndarray,
     second: np.ndarray,
     classes: int,
+    groups: np.ndarray,
     *,
     target: str | None = None,
     note: str = "",
 ) -> Row:
     """The row of one model's macro-F1 less another's, in points, with its 95 % interval.
 
-    `true` holds (texts,) class numbers, `first` and `second` what the models said: (seeds, texts).
+    `true` holds (texts,) class numbers, `groups` the hashes of the texts' groups, `first` and
+    `second` what the models said: (seeds, texts).
     Both scores are means over the seeds; a round is a seed.
     """
-    test = metrics.paired_bootstrap(true, first, second, classes)
+    test = uncertainty.paired(true, first, second, classes, groups)
+    ends = test.interval()
     a, b = (macro_f1(true, said, classes) for said in (first, second))
     several = len(first) > 1
     said = f"mean over {len(first)} seeds" if several else "one seed"
@@ -202,10 +205,10 @@ def points(
     return Row(
         what=f"{what}: macro-F1, points",
         target=target,
-        ratio=100 * test.difference,
-        low=100 * float(test.interval.low),
-        high=100 * float(test.interval.high),
-        note=f"{said}, {len(true):,} texts; in brackets the 95 % bootstrap interval over {over}"
+        ratio=100 * float(test.value),
+        low=100 * float(ends.low),
+        high=100 * float(ends.high),
+        note=f"{said}, {len(true):,} texts; in brackets the 95 % interval over {over}"
         + (f"; {note}" if note else ""),
         rounds=tuple(100 * (x - y) for x, y in zip(a, b, strict=True)),
     )

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from lowrank_da import metrics
+from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID
 from lowrank_da.run import Run
 from paper import estimate
@@ -14,17 +12,18 @@ from paper.table import MISSING, Body, OfThesis, Records, Runs, SettingFacts
 from paper.words import Text
 
 DIFFERENCE = Text("difference in macro-F1", "разность macro-F1")
-BOOTSTRAP = Text("p, paired bootstrap (Holm)", "p, парный бутстреп (Холм)")
+P_VALUE = Text("p (Holm)", "p (Холм)")
 MCNEMAR = Text("p, McNemar (Holm)", "p, Мак-Немар (Холм)")
 FIRST, SECOND = Text("arm", "модель"), Text("against", "против")
 NOTE = Text(
     "Differences are first minus second, each a mean over its seeds, on the id split. p-values are"
-    " adjusted by Holm's method over the tests made: {bootstrap} of the bootstrap (never below"
-    " {floor} before) and {mcnemar} of McNemar (the largest p-value over the seeds that both arms"
-    " have).",
+    " adjusted by Holm's method over the tests made: {own} of these differences (never below"
+    " {floor} before) and {mcnemar} of McNemar, which takes texts for independent witnesses and"
+    " says nothing of seeds (the largest p-value over those that both arms have).",
     "Разности: первая минус вторая, каждая есть среднее по начальным числам, на выборке id."
-    " p-значения с поправкой Холма на число тестов: {bootstrap} для бутстрепа (до поправки не"
-    " меньше {floor}), {mcnemar} для Мак-Немара (наибольшее по общим начальным числам).",
+    " p-значения с поправкой Холма на число тестов: {own} для этих разностей (до поправки не меньше"
+    " {floor}), {mcnemar} для Мак-Немара, который считает тексты независимыми и не учитывает"
+    " начальных чисел (наибольшее по общим).",
 )
 
 
@@ -33,7 +32,7 @@ class Paired:
     """One comparison, not yet adjusted for being one of several."""
 
     difference: estimate.Estimate
-    bootstrap: float
+    p_value: float
     mcnemar: float | None
     """None where the arms have no seed in common."""
 
@@ -44,33 +43,16 @@ def compare(first: Sequence[Run], second: Sequence[Run], role: str = ID) -> Pair
     Raises `UserError` when they answered different texts.
     """
     a, b = estimate.answers(first, role), estimate.answers(second, role)
-    who = f"{first[0].name} and {second[0].name}"
-    estimate.refuse_other_texts(a.uid, b.uid, who, role)
-    test = metrics.paired_bootstrap(a.true, a.predicted, b.predicted, a.classes)
+    estimate.refuse_other_texts(a.uid, b.uid, f"{first[0].name} and {second[0].name}", role)
+    of_a, of_b = (
+        estimate.confusion_by_seed(runs, metrics.macro_f1, role) for runs in (first, second)
+    )
     right = {run.seed: row == a.true for run, row in zip(first, a.predicted, strict=True)}
     other = {run.seed: row == b.true for run, row in zip(second, b.predicted, strict=True)}
-    common = sorted(right.keys() & other.keys())
-    p = [metrics.mcnemar(right[seed], other[seed]) for seed in common]
-    ends = test.interval
-    return Paired(
-        estimate.Estimate(
-            test.difference, ends.low, ends.high, _spread(first, second, common, role)
-        ),
-        test.p_value,
-        max(p) if p else None,
-    )
-
-
-def _spread(
-    first: Sequence[Run], second: Sequence[Run], common: Sequence[int], role: str
-) -> float | None:
-    """Standard deviation of the difference over the seeds that both arms have."""
-    f1 = [
-        {run.seed: float(metrics.macro_f1(run.confusion(role))) for run in runs}
-        for runs in (first, second)
-    ]
-    differences = [f1[0][seed] - f1[1][seed] for seed in common]
-    return float(np.std(differences, ddof=1)) if len(differences) > 1 else None
+    p = [metrics.mcnemar(right[seed], other[seed]) for seed in sorted(right.keys() & other.keys())]
+    test = uncertainty.difference(of_a, of_b)
+    spread = estimate.spread_of_difference(first, of_a.value, second, of_b.value)
+    return Paired(estimate.Estimate.of(test, spread), test.p_value, max(p) if p else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,23 +77,23 @@ class Comparisons(OfThesis):
             for a, b in pairs
             if records.get(a) and records.get(b)
         }
-        bootstrap = holm({pair: test.bootstrap for pair, test in made.items()})
+        own = holm({pair: test.p_value for pair, test in made.items()})
         mcnemar = holm(
             {pair: test.mcnemar for pair, test in made.items() if test.mcnemar is not None}
         )
         rows = tuple(
-            (*pair, made[pair].difference.show(), p_value(bootstrap, pair), p_value(mcnemar, pair))
+            (*pair, made[pair].difference.show(), p_value(own, pair), p_value(mcnemar, pair))
             if pair in made
             else (*pair, MISSING, MISSING, MISSING)
             for pair in pairs
         )
-        columns = (FIRST, SECOND, DIFFERENCE, BOOTSTRAP, MCNEMAR)
+        columns = (FIRST, SECOND, DIFFERENCE, P_VALUE, MCNEMAR)
         header = tuple(column.say(records.lang) for column in columns)
         note = NOTE.say(
             records.lang,
-            bootstrap=len(bootstrap),
+            own=len(own),
             mcnemar=len(mcnemar),
-            floor=f"{2 / (metrics.RESAMPLES + 1):.4f}",
+            floor=f"{2 / (uncertainty.RESAMPLES + 1):.4f}",
         )
         return Body(header, (rows,), (note,))
 

@@ -9,7 +9,7 @@ from lowrank_da.run import Run
 from paper import estimate, words
 from paper.arms import ALL_CLASSES, beyond_thesis, found
 from paper.table import MISSING, Body, Records, Row, Runs, SettingFacts, Table
-from paper.tables.comparison import BOOTSTRAP, DIFFERENCE, FIRST, comparable, compare, holm, p_value
+from paper.tables.comparison import DIFFERENCE, FIRST, P_VALUE, comparable, compare, holm, p_value
 from paper.words import Text
 
 ARM = Text("arm", "модель")
@@ -19,12 +19,13 @@ TPR_HERE = Text("TPR at the home threshold", "TPR при домашнем пор
 FPR_HERE = Text("FPR there", "FPR там же")
 HOME = Text(
     "The home threshold is each seed's own: on select, in the domains trained in, it blames at most"
-    " 5 % of the human texts. The intervals of both rates take it as given. Macro-F1 and accuracy"
-    " depend on how many texts are human, which may differ between splits.",
+    " 5 % of the human texts; the intervals of both rates count how far it would move on other"
+    " texts of select. Macro-F1 and accuracy depend on how many texts are human, which may differ"
+    " between splits.",
     "Домашний порог у каждого начального числа свой: на выборке select, в доменах обучения, он"
-    " обвиняет не более 5 % человеческих текстов. Интервалы обеих долей считают его данным."
-    " macro-F1 и accuracy зависят от доли человеческих текстов, которая в выборках может быть"
-    " разной.",
+    " обвиняет не более 5 % человеческих текстов; интервалы обеих долей учитывают, как он сместился"
+    " бы на других текстах select. macro-F1 и accuracy зависят от доли человеческих текстов,"
+    " которая в выборках может быть разной.",
 )
 TESTS = Text(
     "Differences in macro-F1 on the split; p-values are adjusted by Holm's method over the {tests}"
@@ -89,8 +90,8 @@ def _ranking(runs: Sequence[Run], role: str) -> Row:
     auroc = estimate.of_ranking(runs, metrics.auroc, role).show()
     if any(SELECT not in run.predictions for run in runs):
         return (auroc, MISSING, MISSING)
-    hits, alarms = estimate.at_home_threshold(runs, role)
-    return (auroc, hits.show(), alarms.show())
+    rates = estimate.of(estimate.at_home_threshold(runs, role))
+    return (auroc, rates[1].show(), rates[0].show())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +121,13 @@ class AgainstElsewhere(Table):
             for role in _ood_roles(records.runs)
             for name in names
         }
-        p = holm({pair: test.bootstrap for pair, test in made.items()})
+        p = holm({pair: test.p_value for pair, test in made.items()})
         rows: dict[str, list[Row]] = {}
         for (role, name), test in made.items():
             of_role = rows.setdefault(role, [])
             shown = (test.difference.show(), p_value(p, (role, name)))
             of_role.append(("" if of_role else role, name, *shown))
-        header = tuple(column.say(lang) for column in (SPLIT, FIRST, DIFFERENCE, BOOTSTRAP))
+        header = tuple(column.say(lang) for column in (SPLIT, FIRST, DIFFERENCE, P_VALUE))
         groups = tuple(tuple(of_role) for of_role in rows.values())
         return Body(header, groups, (TESTS.say(lang, tests=len(made)),))
 

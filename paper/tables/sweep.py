@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lowrank_da import metrics
+from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.run import TRIAL, WINNER, Run
 from paper import estimate, words
@@ -23,7 +23,7 @@ from paper.table import (
     of_sweep,
     thousands,
 )
-from paper.tables.comparison import BOOTSTRAP, compare, holm, p_value
+from paper.tables.comparison import P_VALUE, compare, holm, p_value
 from paper.tables.effective_rank import effective_rank, spectra
 from paper.words import Text
 
@@ -114,7 +114,7 @@ class Swept(Table):
             name,
             ON_SELECT.say(lang),
             ABOVE.say(lang, parameter=name, greatest=greatest),
-            *(column.say(lang) for column in (BOOTSTRAP, ADAPTER, words.SECONDS, EFFECTIVE)),
+            *(column.say(lang) for column in (P_VALUE, ADAPTER, words.SECONDS, EFFECTIVE)),
             *(column.say(lang) for column in (CUT_TO, CUT_LOSS, LEFT_OUT, CHOSEN)),
         )
         f1 = {
@@ -133,7 +133,7 @@ class Swept(Table):
             )
             for value, runs in by_value.items()
         )
-        floor = f"{2 / (metrics.RESAMPLES + 1):.4f}"
+        floor = f"{2 / (uncertainty.RESAMPLES + 1):.4f}"
         said = {"parameter": name, "greatest": greatest, "tests": len(above), "floor": floor}
         notes = [NOTE.say(lang, **said)]
         if records.get(WINNER):
@@ -149,7 +149,7 @@ def _above(by_value: dict[int, Sequence[Run]], greatest: int) -> dict[int, Row]:
         for value, runs in by_value.items()
         if value != greatest
     }
-    p = holm({pair: test.bootstrap for pair, test in tests.items()})
+    p = holm({pair: test.p_value for pair, test in tests.items()})
     return {int(pair[0]): (tests[pair].difference.show(), p_value(p, pair)) for pair in tests}
 
 
@@ -176,15 +176,14 @@ def _cut_cells(runs: Sequence[Run], whole: Sequence[Run]) -> Row:
 def gained_loss(runs: Sequence[Run], whole: Sequence[Run]) -> estimate.Estimate:
     """How far the mean log loss on *select* is above that of other records of the same seeds.
 
-    Texts are drawn again for both at once, and seeds.
+    Texts are drawn again for both at once.
     """
     by_seed = np.stack([losses(a) - losses(b) for a, b in zip(runs, whole, strict=True)])
-    texts = by_seed.shape[1]
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(texts, np.full(texts, 1 / texts), size=metrics.RESAMPLES) / texts
-    ends = metrics.percentiles(metrics.mean_of_drawn_seeds(weights @ by_seed.T, seed=0))
-    value, spread = metrics.mean_and_spread(by_seed.mean(axis=1).tolist())
-    return estimate.Estimate(value, ends.low, ends.high, spread)
+    weights = uncertainty.draws(runs[0].predictions[SELECT].group).astype(np.float64)
+    drawn = weights @ by_seed.T / weights.sum(axis=1, keepdims=True)
+    own = by_seed.mean(axis=1)
+    _, spread = metrics.mean_and_spread(own.tolist())
+    return estimate.Estimate.of(uncertainty.BySeed(own, drawn).mean(), spread)
 
 
 def losses(run: Run) -> NDArray[np.float64]:

@@ -10,7 +10,8 @@ from paper import across
 from paper.table import Records, SettingFacts
 
 TWO = ("machine", "human")
-OODS = {"without_arxiv": ("ood/arxiv",), "against_llama": ("ood/ChatGPT", "ood/outfox")}
+OODS = {"without_arxiv": ("ood/arxiv",), "against_llama": ("ood/ChatGPT", "ood/PaLM")}
+OTHERS, COLLECTIONS = across.KINDS
 SKILLS = {"full": 1.0, "linear_probe": 0.5, "lp_ft": 3.0}
 
 
@@ -50,7 +51,7 @@ def cells(row: tuple[str, ...]) -> list[list[float]]:
 
 
 def test_every_setting_and_within_it_every_split_counts_the_same() -> None:
-    built = across.build(EVERY, "en")
+    built = across.build(EVERY, OTHERS, "en")
     assert built is not None
     (rows,) = built.body.groups
     assert [row[0] for row in rows] == sorted(SKILLS)
@@ -64,7 +65,7 @@ def test_every_setting_and_within_it_every_split_counts_the_same() -> None:
 
 
 def test_published_numbers_stand_beside() -> None:
-    built = across.build(EVERY, "ru")
+    built = across.build(EVERY, OTHERS, "ru")
     assert built is not None
     (rows,) = built.body.groups
     assert {row[0]: row[1:3] for row in rows} == {
@@ -75,35 +76,66 @@ def test_published_numbers_stand_beside() -> None:
 
 
 def test_differences_are_those_of_the_means_and_are_tested() -> None:
-    built = across.build(EVERY, "en")
+    built = across.build(EVERY, OTHERS, "en")
     assert built is not None
     by_name = {row[0]: row for row in built.body.groups[0]}
-    assert by_name["full"][-2:] == ("", "")
+    assert by_name["full"][-4:] == ("", "", "", "")
+    home = dict.fromkeys(OODS, (ID,))
     for name in ("linear_probe", "lp_ft"):
-        ((value, low, high),) = cells(by_name[name][7:8])
+        (away,), (carried,) = cells(by_name[name][7:8]), cells(by_name[name][9:10])
         wanted = 100 * (accuracies(name, OODS) - accuracies("full", OODS))
-        assert value == pytest.approx(wanted, abs=0.051)
-        assert low < value < high
-    assert by_name["lp_ft"][-1] == "0.0020"
-    assert "over 2 tests" in built.notes[0]
+        assert away[0] == pytest.approx(wanted, abs=0.051)
+        wanted -= 100 * (accuracies(name, home) - accuracies("full", home))
+        assert carried[0] == pytest.approx(wanted, abs=0.051)
+        assert away[1] < away[0] < away[2]
+        assert carried[1] < carried[0] < carried[2]
+    raw = across.difference(
+        *(
+            [across.elsewhere(r, name, across.accuracy, OTHERS) for r in EVERY]
+            for name in ("lp_ft", "full")
+        )
+    ).p_value
+    assert float(by_name["lp_ft"][8]) == pytest.approx(4 * raw, abs=0.0001)
+    assert "over the 4 tests" in built.notes[0]
+
+
+def test_splits_of_another_collection_stand_in_a_table_of_their_own() -> None:
+    roles = {"against_chatgpt": ("ood/PaLM", "ood/outfox/davinci"), "against_llama": ("ood/PaLM",)}
+    runs = [
+        Records({n: [of(n, 0, roles[s])] for n in SKILLS}, records("against_llama").facts, "en")
+        for s in roles
+    ]
+    assert COLLECTIONS.away(runs[0]) == ["ood/outfox/davinci"]
+    assert OTHERS.away(runs[0]) == ["ood/PaLM"]
+    assert across.build(runs, COLLECTIONS, "en") is None, "one setting has such splits"
+    assert across.build([runs[0], runs[0]], COLLECTIONS, "en") is not None
+
+
+def test_without_a_known_one_nothing_is_held_against() -> None:
+    kept = {"linear_probe", "lp_ft"}
+    built = across.build(
+        [Records({n: one.get(n) for n in kept}, one.facts, "en") for one in EVERY], OTHERS, "en"
+    )
+    assert built is not None
+    assert len(built.body.header) == 5, "neither tests nor the lecture's numbers, which want all"
 
 
 def test_there_is_none_without_two_settings_or_without_splits_elsewhere() -> None:
-    assert across.build(EVERY[:1], "en") is None
-    assert across.build([], "en") is None
+    assert across.build(EVERY[:1], OTHERS, "en") is None
+    assert across.build([], OTHERS, "en") is None
     at_home = Records({"full": [record("full", corpus_labels=TWO)]}, EVERY[0].facts, "en")
-    assert across.build([at_home, at_home], "en") is None
+    assert across.build([at_home, at_home], OTHERS, "en") is None
 
 
 def test_arms_that_some_setting_lacks_are_left_out() -> None:
     fewer = Records({n: r for n, r in EVERY[1].runs.items() if n != "lp_ft"}, EVERY[1].facts, "en")
-    assert across.arms([EVERY[0], fewer]) == ["full", "linear_probe"]
+    assert across.arms([EVERY[0], fewer], OTHERS) == ["full", "linear_probe"]
     one_seed = Records(EVERY[1].runs | {"full": EVERY[1].get("full")[:1]}, EVERY[1].facts, "en")
-    assert across.arms([EVERY[0], one_seed]) == ["linear_probe", "lp_ft"]
+    assert across.arms([EVERY[0], one_seed], OTHERS) == ["linear_probe", "lp_ft"]
 
 
 def test_without_human_texts_there_is_no_ranking() -> None:
     classes = ("ABBR", "LOC", "NUM")
-    built = across.build([records(setting, classes) for setting in OODS], "en")
+    built = across.build([records(setting, classes) for setting in OODS], OTHERS, "en")
     assert built is not None
     assert {row[5:7] for row in built.body.groups[0]} == {("-", "-")}

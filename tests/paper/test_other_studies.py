@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.metrics import log_loss, roc_curve
 from sklearn.utils.extmath import randomized_svd
 
-from lowrank_da import metrics
+from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.methods.lora import LoRA
 from lowrank_da.run import Run
@@ -68,15 +68,26 @@ def test_the_home_threshold_is_set_on_select(runs: dict[str, list[Run]]) -> None
     fpr, _, thresholds = roc_curve(home.true == 0, home.machine_score[0], drop_intermediate=False)
     threshold = thresholds[fpr <= 0.05].min()
     blamed = away.machine_score[0] >= threshold
-    hits, alarms = estimate.at_home_threshold(one, OOD)
+    alarms, hits = estimate.at_home_threshold(one, OOD).value[0]
     # Scores between the threshold and the next human text's at home are few.
-    assert hits.value == pytest.approx(blamed[away.true == 0].mean(), abs=0.1)
-    assert alarms.value == pytest.approx(blamed[away.true == 1].mean(), abs=0.1)
-    at_home, at_home_alarms = estimate.at_home_threshold(one, SELECT)
-    assert at_home.value == pytest.approx(
-        metrics.tpr_at_fpr(home.true == 0, home.machine_score[0], 0.05)
-    )
-    assert at_home_alarms.value <= 0.05
+    assert hits == pytest.approx(blamed[away.true == 0].mean(), abs=0.1)
+    assert alarms == pytest.approx(blamed[away.true == 1].mean(), abs=0.1)
+    there = estimate.at_home_threshold(one, SELECT)
+    expected = metrics.tpr_at_fpr(home.true == 0, home.machine_score[0], max_fpr=0.05)
+    assert there.value[0, 1] == pytest.approx(expected)
+    assert there.value[0, 0] <= 0.05
+    assert (there.drawn[:, 0, 0] <= 0.05).all(), "each resample sets its own threshold"
+
+
+def test_a_threshold_found_on_few_texts_widens_the_rates(runs: dict[str, list[Run]]) -> None:
+    one = runs["lora"][0]
+    away = estimate.answers([one], OOD)
+    alarms = estimate.at_home_threshold([one], OOD)
+    home = estimate.answers([one], SELECT)
+    threshold = metrics.threshold_at_fpr(home.true == 0, home.machine_score[0], max_fpr=0.05)
+    human = (away.true == 1) * uncertainty.draws(away.group)
+    taken_as_given = (human * (away.machine_score[0] >= threshold)).sum(axis=1) / human.sum(axis=1)
+    assert alarms.drawn[:, 0, 0].std() > 1.2 * taken_as_given.std()
 
 
 def test_pairs_elsewhere_are_adjusted_together(runs: dict[str, list[Run]]) -> None:
@@ -85,7 +96,7 @@ def test_pairs_elsewhere_are_adjusted_together(runs: dict[str, list[Run]]) -> No
     assert [row[1] for row in found] == names
     assert [row[0] for row in found] == [OOD, "", ""]
     a, b = (estimate.answers(runs[name], OOD) for name in ("linear_probe", "full"))
-    raw = metrics.paired_bootstrap(a.true, a.predicted, b.predicted, 2).p_value
+    raw = uncertainty.paired(a.true, a.predicted, b.predicted, 2, a.group).p_value
     shown = next(row[3] for row in found if row[1] == "linear_probe")
     assert float(shown.removeprefix("< ")) >= raw
 
@@ -251,7 +262,7 @@ def test_a_sweep_is_read_from_its_trials() -> None:
     against = compare(tried["grid/rank_1"], tried["grid/rank_8"], SELECT)
     assert built.body.header[2] == "above rank 8"
     assert [row[2] for row in rows_][::2] == [against.difference.show(), ""]
-    assert against.bootstrap < float(rows_[0][3]) <= 2 * against.bootstrap + 1e-4
+    assert against.p_value < float(rows_[0][3]) <= 2 * against.p_value + 1e-4
     assert rows_[2][3] == ""
     best = max((1, 2, 8), key=lambda rank: float(rows_[(1, 2, 8).index(rank)][1].split()[0]))
     assert [row[-1] for row in rows_] == [

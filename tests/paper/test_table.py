@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 from invented_records import LABELS, record, save, study
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
-from lowrank_da import metrics
+from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID
 from lowrank_da.errors import UserError
 from lowrank_da.run import Run
@@ -143,18 +144,20 @@ def test_class_metrics_are_scikit_learns_mean_over_seeds(runs: dict[str, list[Ru
 
 
 def test_intervals_are_those_of_resampled_texts(runs: dict[str, list[Run]]) -> None:
-    first, second = (run.predictions[ID] for run in runs["full"])
-
-    def recall_of_human(true: Any, *probabilities: Any) -> float:
-        said = [p.argmax(axis=1)[true == 3] == 3 for p in probabilities]
-        return float(np.mean(said))
-
-    naive = metrics.interval(
-        recall_of_human, first.label, first.probabilities, second.probabilities, seed=1
-    )
-    own = estimate.of_confusion(runs["full"], metrics.class_metrics)[3, 1]
-    assert (own.low, own.high) == pytest.approx((naive.low, naive.high), abs=0.02)
+    one = runs["full"][:1]
+    p = one[0].predictions[ID]
+    right = (p.probabilities.argmax(axis=1) == 3)[p.label == 3]
+    theirs = scipy.stats.bootstrap((right,), np.mean, method="percentile", rng=1, n_resamples=4000)
+    own = estimate.of_confusion(one, metrics.class_metrics)[3, 1]
+    ends = theirs.confidence_interval
+    assert (own.low, own.high) == pytest.approx((ends.low, ends.high), abs=0.035)
     assert own.low < own.value < own.high
+
+
+def test_no_interval_leaves_the_numbers_there_can_be(runs: dict[str, list[Run]]) -> None:
+    apart = uncertainty.BySeed(np.array([0.9, 1.0]), np.full((2000, 2), 0.95))
+    assert apart.mean().interval().high > 1
+    assert 0 < estimate.of(apart).low < estimate.of(apart).high == 1
 
 
 def test_one_seed_has_an_interval_and_no_spread(runs: dict[str, list[Run]]) -> None:
@@ -196,17 +199,13 @@ def test_the_human_row_of_the_average_resamples_the_shared_texts(
 
     own = estimate.of_human(binaries)[2]
     assert own.value == pytest.approx(mean_f1(label, says_human))
-    rng = np.random.default_rng(2)
-
-    def drawn(true: Any, says: Any) -> float:
-        """The two seeds drawn again, and what that moves the mean by stretched by root 2."""
-        mean = mean_f1(true, says)
-        return mean + (mean_f1(true, says[:, :, rng.integers(2, size=2)]) - mean) * 2**0.5
-
-    naive = metrics.interval(drawn, label, says_human, resamples=400, seed=1)
-    assert (own.low, own.high) == pytest.approx((naive.low, naive.high), abs=0.01)
     by_seed = [mean_f1(label, says_human[:, :, [seed]]) for seed in (0, 1)]
     assert own.spread == pytest.approx(np.std(by_seed, ddof=1))
+    one = estimate.of_human([seeds[:1] for seeds in binaries])[2]
+    drawn = uncertainty.draws(binaries[0][0].predictions[ID].group, 400)
+    rows = [np.repeat(np.arange(len(label)), often) for often in drawn]
+    naive = [mean_f1(label[own], says_human[own][:, :, :1]) for own in rows]
+    assert (one.low, one.high) == pytest.approx(tuple(np.quantile(naive, [0.025, 0.975])), abs=0.01)
 
 
 def test_human_is_averaged_over_the_seeds_that_all_binaries_have(
@@ -250,7 +249,7 @@ def test_comparisons_name_sign_and_adjusted_p(runs: dict[str, list[Run]]) -> Non
     assert worse[2].startswith("-0.")
     assert worse[4] == "< 0.0001"
     a, b = (estimate.answers(runs[name]) for name in ("lora_published", "full"))
-    raw = metrics.paired_bootstrap(a.true, a.predicted, b.predicted, a.classes).p_value
+    raw = uncertainty.paired(a.true, a.predicted, b.predicted, a.classes, a.group).p_value
     assert float(worse[3]) == pytest.approx(len(rows) * raw, abs=0.00005)  # the smallest of all
 
 
@@ -259,7 +258,7 @@ def test_holm_counts_each_kind_of_test(runs: dict[str, list[Run]]) -> None:
     apart = {name: runs[name] for name in ("full", "lora")}
     apart |= {"tfidf": [record("tfidf", seed=7)]}
     built = table.build(apart, FACTS, "en")
-    assert "over the tests made: 3 of the bootstrap" in built.notes[0]
+    assert "over the tests made: 3 of these differences" in built.notes[0]
     assert "and 1 of McNemar" in built.notes[0]
     made = {row[:2]: row[4] for row in built.body.groups[0] if row[2] != MISSING}
     # Arms without a common seed have no McNemar test.
