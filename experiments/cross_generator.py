@@ -35,5 +35,6 @@ def trials(setting: Setting) -> dict[str, tuple[Experiment, ...]]:
 
 
 def arms(setting: Setting, rate: Mapping[str, float]) -> dict[str, Arm]:
-    """Three methods, and the bare words."""
-    return {"tfidf": TfIdf(setting), **at_rates(setting, METHODS, rate)}
+    """Three methods, and the bare words: of whole texts, and of what the networks read."""
+    words = {"tfidf": TfIdf(setting), "tfidf_cut": TfIdf(setting, cut=True)}
+    return {**words, **at_rates(setting, METHODS, rate)}

@@ -1,8 +1,11 @@
-"""LoRA started in the data's span against a random start: the leak off the span on trial.
+"""LoRA started in the data's span against random starts, at home and on a domain never seen.
 
-Question: full fine-tuning never changes a map off the span of its training inputs, LoRA from a
-random A does (claim C25). If that leak harms on another domain, LoRA whose A lies in the span of
-the data loses less there, at equal quality at home.
+Question: full fine-tuning by gradient descent never changes a map off the span of its training
+inputs, LoRA from a random A does (claim C25). Thousands of tokens span the whole width of the
+encoder, and AdamW leaves the span too: of the claim only its direction is left to be tried. A start
+A = X^T N weighs each direction of a map's input as the training texts do. Does LoRA from there lose
+less on another domain, at equal quality at home? And is that the directions' doing, or that of
+their uneven weights, which a rotated start has too?
 
 Command: `lowrank-da reproduce data_span --setting without_arxiv`, and so for the other domains.
 
@@ -23,8 +26,8 @@ TRIAL_TEXTS = 200
 """Training texts a class in a trial, at most."""
 STARTS = {
     "lora_kaiming": LoRA(start="kaiming"),
-    "lora_gaussian": LoRA(start="gaussian"),
     "lora_data": LoRA(start="data"),
+    "lora_rotated": LoRA(start="data_rotated"),
 }
 
 

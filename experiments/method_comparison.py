@@ -57,7 +57,7 @@ def trials(setting: Setting) -> dict[str, tuple[Experiment, ...]]:
 def arms(setting: Setting, rate: Mapping[str, float]) -> dict[str, Arm]:
     """The references, every method, and LP-FT; zero-shot where the corpus describes its labels."""
     same = cut(setting)
-    rows: dict[str, Arm] = {"tfidf": TfIdf(same)}
+    rows: dict[str, Arm] = {"tfidf": TfIdf(same), "tfidf_cut": TfIdf(same, cut=True)}
     if same.corpus.descriptions:
         rows["zero_shot"] = ZeroShot(same)
     for shots in SHOTS:

@@ -29,20 +29,20 @@ outfox = Setting(corpus=Outfox(), backbone=MINILM, max_tokens=256, epochs=3)
 """
 
 outfox_800 = Setting(
-    corpus=Outfox(),
+    corpus=Outfox(by_prompt=True),
     backbone=MINILM,
     max_tokens=192,
     epochs=3,
     train_texts=200,
     select_texts=75,
 )
-"""800 essays to train on: one small ground for every method."""
+"""800 essays on 200 prompts to train on: one small ground for every method."""
 
-outfox_1200 = replace(outfox_800, train_texts=300)
-"""1,200 essays, for the sweep over ranks."""
+outfox_1200 = replace(outfox_800, train_texts=300, select_texts=None)
+"""1,200 essays on 300 prompts, for the sweep over ranks."""
 
 outfox_400 = Setting(
-    corpus=Outfox(),
+    corpus=Outfox(by_prompt=True),
     backbone=MINILM,
     max_tokens=128,
     epochs=3,
@@ -50,7 +50,7 @@ outfox_400 = Setting(
     select_texts=50,
     id_texts=100,
 )
-"""400 essays, for studies of many arms."""
+"""400 essays on 100 prompts, for studies of many arms."""
 
 trec6 = Setting(corpus=Trec6(), backbone=MINILM, max_tokens=48, epochs=3)
 """Whole: 4,894 questions to train on."""

@@ -241,6 +241,13 @@ class Backbone:
         inputs = [t if p is None else (t, p) for t, p in zip(texts, pairs, strict=True)]
         return [encoding.ids for encoding in tokenizer.encode_batch(inputs)]
 
+    def cut(self, texts: Sequence[str], max_tokens: int) -> list[str]:
+        """As much of each text as `encode` leaves of it: up to the end of its last token."""
+        tokenizer = self.tokenizer()
+        tokenizer.enable_truncation(max_tokens)
+        ends = [max(end for _, end in one.offsets) for one in tokenizer.encode_batch(list(texts))]
+        return [text[:end] for text, end in zip(texts, ends, strict=True)]
+
 
 def refuse_other_hash(path: Path, sha256: str) -> None:
     """Raise `UserError` unless the file is there and has this SHA-256."""

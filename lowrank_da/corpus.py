@@ -103,6 +103,8 @@ class Splits:
     corpus: str
     labels: tuple[str, ...]
     roles: Mapping[str, tuple[Example, ...]] = field(repr=False)
+    by_group: bool = False
+    """Whether a part of the texts is one of the groups, not of the texts of each class."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` for an empty text, an unknown label, an empty class or a leak."""
@@ -188,11 +190,19 @@ class Splits:
         return hashlib.sha256(b"".join(lines)).hexdigest()
 
     def take(self, texts: Mapping[str, int | None]) -> "Splits":
-        """At most `texts[role]` texts of each class, chosen by the hash of their uid."""
+        """At most `texts[role]` texts of each class, chosen by the hash of their uid.
+
+        With `by_group` by the hash of their group first, so that classes are of the same groups as
+        far as these hold a text of each.
+        """
+
+        def place(example: Example) -> tuple[bytes, ...]:
+            own = _digest(example.uid)
+            return (_digest(example.group), own) if self.by_group else (own,)
 
         def chosen(role: str) -> Iterator[Example]:
             left = Counter({label: texts.get(role) for label in self.labels})
-            for example in sorted(self.roles[role], key=lambda e: _digest(e.uid)):
+            for example in sorted(self.roles[role], key=place):
                 if texts.get(role) is None:
                     yield example
                 elif left[example.label] > 0:

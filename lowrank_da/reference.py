@@ -62,6 +62,8 @@ class TfIdf(Reference):
     ngrams: tuple[int, int] = (1, 2)
     inverse_regularisation: float = 10.0
     """scikit-learn's C."""
+    cut: bool = False
+    """Whether it reads no more of a text than the networks of its setting do."""
 
     def predict(self, texts: Splits, seed: int, machine: "Machine") -> dict[str, Matrix]:
         """Fitted on *train*."""
@@ -73,11 +75,14 @@ class TfIdf(Reference):
             TfidfVectorizer(ngram_range=self.ngrams, sublinear_tf=True),
             LogisticRegression(C=self.inverse_regularisation, max_iter=1000),
         )
-        train = texts[TRAIN]
-        model.fit([e.text for e in train], [texts.labels.index(e.label) for e in train])
-        return {
-            role: model.predict_proba([e.text for e in texts[role]]) for role in texts.evaluated
-        }
+        model.fit(self._read(texts, TRAIN), [texts.labels.index(e.label) for e in texts[TRAIN]])
+        return {role: model.predict_proba(self._read(texts, role)) for role in texts.evaluated}
+
+    def _read(self, texts: Splits, role: str) -> list[str]:
+        whole = [e.text for e in texts[role]]
+        if not self.cut:
+            return whole
+        return self.setting.backbone.cut(whole, self.setting.max_tokens)
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,12 @@ from lowrank_da.errors import UserError
 LABELS = ("machine", "human")
 
 
-def roles() -> dict[str, tuple[Example, ...]]:
-    """Three texts of both classes in every role."""
+def roles(groups: int = 3) -> dict[str, tuple[Example, ...]]:
+    """In every role so many groups, with a text of both classes each."""
     return {
         role: tuple(
             Example(f"{role}-{label}-{i}", f"{label} text {i} of {role}", label, f"{role}-{i}")
-            for i in range(3)
+            for i in range(groups)
             for label in LABELS
         )
         for role in (TRAIN, SELECT, ID, "ood/news")
@@ -133,6 +133,23 @@ def test_taking_fewer_takes_of_the_same() -> None:
     five, two = (set(uids(whole.take({TRAIN: n})[TRAIN])) for n in (5, 2))
     assert two < five
     assert {uid.rpartition("-")[2] for uid in five} != {str(n) for n in range(5)}, "not the first"
+
+
+def test_by_group_the_classes_are_of_the_same_groups() -> None:
+    apart = Splits("invented", LABELS, roles(20))
+    together = replace(apart, by_group=True)
+
+    def chosen(splits: Splits, texts: int) -> list[set[str]]:
+        some = splits.take({TRAIN: texts})[TRAIN]
+        return [{e.group for e in some if e.label == label} for label in LABELS]
+
+    machine, human = chosen(apart, 8)
+    assert machine != human
+    machine, human = chosen(together, 8)
+    assert machine == human
+    assert len(human) == 8
+    assert human > chosen(together, 5)[1]
+    assert together.fingerprint == apart.fingerprint
 
 
 # --- the fingerprint ----------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from paper.tables.summary import majority_macro_f1
 
 CHECKOUT = Checkout(experiments)
 METHODS = discover.names(lowrank_da.methods.__name__)
-REFERENCES = ["tfidf", "zero_shot", "centroid_1", "centroid_4", "centroid_16"]
+REFERENCES = ["tfidf", "tfidf_cut", "zero_shot", "centroid_1", "centroid_4", "centroid_16"]
 FACTS = SettingFacts("outfox", "outfox", "minilm", LABELS)
 CAMPAIGN = Campaign(CHECKOUT, "method_comparison", "embedded")
 
@@ -120,7 +120,7 @@ def test_all_arms_are_cut_alike_and_leave_room_for_virtual_tokens(name: str) -> 
 def test_the_references_and_their_shots() -> None:
     arms = CAMPAIGN.untuned_arms()
     kinds = {name: type(arms[name]) for name in REFERENCES}
-    assert list(kinds.values()) == [TfIdf, ZeroShot, Centroid, Centroid, Centroid]
+    assert list(kinds.values()) == [TfIdf, TfIdf, ZeroShot, Centroid, Centroid, Centroid]
     shots = [arm.shots for arm in arms.values() if isinstance(arm, Centroid)]
     assert tuple(shots) == method_comparison.SHOTS == (1, 4, 16)
     bare = toy.setting()

@@ -54,6 +54,7 @@ VARIANTS: dict[str, Method] = {
     "dora": LoRA(rank=2, decomposed=True),
     "lora+": LoRA(rank=2, b_rate=16.0),
     "lora-data": LoRA(rank=2, start="data"),
+    "lora-data-rotated": LoRA(rank=2, start="data_rotated"),
     "prompt-text": Prompt(tokens=5, start="text"),
     "p_tuning-left": PTuning(tokens=3, side="left", hidden=8),
     "prefix-one": Prefix(tokens=1),

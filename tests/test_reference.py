@@ -77,6 +77,21 @@ def tfidf(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return made(TfIdf(SETTING), tmp_path_factory.mktemp("runs"))
 
 
+def test_cut_it_reads_no_more_than_the_networks(tmp_path: Path) -> None:
+    setting = replace(SETTING, max_tokens=9)
+    one, whole = TfIdf(setting, cut=True), TfIdf(setting)
+    shown = one._read(TEXTS, ID)
+    assert all(e.text.startswith(cut) for e, cut in zip(TEXTS[ID], shown, strict=True))
+    assert any(len(cut) < len(e.text) for e, cut in zip(TEXTS[ID], shown, strict=True))
+    encode = setting.backbone.encode
+    none = [None] * len(shown)
+    assert encode(shown, none, 9) == encode([e.text for e in TEXTS[ID]], none, 9)
+    assert encode(shown, none, 512) == encode(shown, none, 9), "nothing is left to be cut"
+    assert one.key != whole.key == TfIdf(setting, cut=False).key
+    said = [each.predict(TEXTS, 0, CPU)[ID] for each in (one, whole)]
+    assert np.abs(said[0] - said[1]).max() > 0.01
+
+
 def test_tfidfs_probabilities_are_scikit_learns(tfidf: Run) -> None:
     vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     known = vectors.fit_transform([e.text for e in TEXTS[TRAIN]])

@@ -113,6 +113,17 @@ def test_the_function_and_all_but_a_stay_as_they_were(one: Backbone) -> None:
     assert trained == {name for name in new if name.endswith(("lora_A", "lora_B"))}
 
 
+def test_rotated_it_weighs_as_unevenly_and_knows_nothing_of_the_data() -> None:
+    model, turned = started(TINY), started(TINY, method=replace(METHOD, start="data_rotated"))
+    seen, other = inputs(model, TINY, texts(TINY, FEW)), lora_layers(turned)
+    for name, layer in lora_layers(model).items():
+        a, b = (one.lora_A.detach().double() for one in (layer, other[name]))
+        torch.testing.assert_close(
+            torch.linalg.svdvals(a), torch.linalg.svdvals(b), rtol=1e-4, atol=1e-5
+        )
+        assert outside(other[name].lora_A, seen[name]) > 0.1
+
+
 @pytest.mark.parametrize("rank", [1, 3, 8])
 def test_its_norm_is_the_one_a_kaiming_start_is_expected_to_have(rank: int) -> None:
     model = started(TINY, method=replace(METHOD, rank=rank))

@@ -8,10 +8,11 @@ distribution:
 - `ood/<generator>`: of a generator that was left out its *id* texts in the chosen domains, and a
   part of the *id* human texts there, each with its group; they are dealt out in turn to *id* and
   to these roles, for no group may be in two;
-- `ood/<collection>`: with `elsewhere`, the *id* texts of the other collection.
+- `ood/<collection>/<generator>`: with `elsewhere`, the *id* texts of the other collection, its
+  human texts dealt out to its generators in the same way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from lowrank_da.corpus import ID, OOD, SELECT, TRAIN, Corpus, Example, Splits, s
 from lowrank_da.errors import UserError
 
 MACHINE = "machine"
-COLLECTIONS: dict[str, Corpus] = {"detectrl": Detectrl(), "outfox": Outfox()}
+COLLECTIONS: dict[str, Corpus] = {"detectrl": Detectrl(), "outfox": Outfox(by_prompt=True)}
 
 
 @dataclass(frozen=True)
@@ -67,33 +68,26 @@ class MachineOrHuman(Corpus):
         left_out = [g for g in self._machines() if g not in generators]
         roles: dict[str, list[Example]] = {TRAIN: [], SELECT: [], ID: []}
         roles |= {f"{OOD}{name}": [] for name in (*left_out, *every) if name not in domains}
-        reports = [ID, *(f"{OOD}{name}" for name in left_out)]
-        human_groups = sorted(
-            {e.group for e in whole[ID] if e.label == self.human and e.domain in domains}
-        )
-        dealt = {group: reports[i % len(reports)] for i, group in enumerate(human_groups)}
         for role, e in texts:
-            if e.domain not in domains:
-                if e.label not in left_out:
+            if e.label not in left_out:
+                if e.domain not in domains:
                     roles[f"{OOD}{e.domain}"].append(e)
-                continue
-            own = f"{OOD}{e.label}" if e.label in left_out else role
-            if role != ID:
-                if own == role:
+                elif role != ID:
                     roles[role].append(e)
-            elif e.label == self.human:
-                roles[dealt[e.group]].append(e)
-            elif dealt.get(e.group, own) == own:
-                roles[own].append(e)
-        if self.elsewhere:
-            roles |= {f"{OOD}{name}": list(there) for name, there in self._others()}
+        at_home = dict.fromkeys(generators, ID) | {name: f"{OOD}{name}" for name in left_out}
+        for role, e in _dealt((e for e in whole[ID] if e.domain in domains), at_home):
+            roles[role].append(e)
+        for role, e in self._others():
+            roles.setdefault(role, []).append(e)
         found = {role: tuple(map(self._as_ours, examples)) for role, examples in roles.items()}
-        return Splits(self.name, self.labels, found)
+        return Splits(self.name, self.labels, found, by_group=whole.by_group)
 
-    def _others(self) -> Iterator[tuple[str, tuple[Example, ...]]]:
+    def _others(self) -> Iterator[tuple[str, Example]]:
         for name, corpus in COLLECTIONS.items():
-            if name != self.collection:
-                yield name, splits(corpus)[ID]
+            if self.elsewhere and name != self.collection:
+                machines = [label for label in corpus.labels if label != self.human]
+                role_of = {label: f"{OOD}{name}/{label}" for label in machines}
+                yield from _dealt(splits(corpus)[ID], role_of)
 
     def _as_ours(self, example: Example) -> Example:
         return example if example.label == self.human else replace(example, label=MACHINE)
@@ -101,3 +95,17 @@ class MachineOrHuman(Corpus):
     def get(self, folder: Path, source: str, accept_sha256: str | None = None) -> None:
         """Raises `UserError`: its texts are those of other corpora."""
         raise UserError(f"corpus {self.name} is made of {' and '.join(COLLECTIONS)}; get those")
+
+
+def _dealt(texts: Iterable[Example], role_of: Mapping[str, str]) -> Iterator[tuple[str, Example]]:
+    """Each machine text with its generator's role; human groups are dealt out to the roles in turn.
+
+    What shares a group with a human text of another role is left out.
+    """
+    texts, roles = list(texts), list(dict.fromkeys(role_of.values()))
+    human_groups = sorted({e.group for e in texts if e.label == Corpus.human})
+    dealt = {group: roles[i % len(roles)] for i, group in enumerate(human_groups)}
+    for e in texts:
+        own = dealt[e.group] if e.label == Corpus.human else role_of[e.label]
+        if dealt.get(e.group, own) == own:
+            yield own, e

@@ -155,6 +155,9 @@ class Outfox(Corpus):
     )
     sources = ("github",)
 
+    by_prompt: bool = False
+    """Whether a setting that takes fewer texts takes the same prompts of every class."""
+
     def load(self) -> Splits:
         """The essays by role; `UserError` when a file is missing or damaged, or a row is bad."""
         rows = [
@@ -183,7 +186,8 @@ class Outfox(Corpus):
                     domain="essays",
                 )
             )
-        return Splits(self.name, self.labels, {name: tuple(e) for name, e in roles.items()})
+        found = {name: tuple(examples) for name, examples in roles.items()}
+        return Splits(self.name, self.labels, found, by_group=self.by_prompt)
 
     def get(self, folder: Path, source: str, accept_sha256: str | None = None) -> None:
         """Fetch the published pickles and write {valid,test}.jsonl.gz into `folder` from them."""

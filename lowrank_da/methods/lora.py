@@ -15,7 +15,7 @@ arithmetic, is `layers.LoRALinear`.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from lowrank_da.backbone import ATTENTION, FFN, Backbone, Map
 from lowrank_da.errors import UserError
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lowrank_da.batches import Batch
+
+Start: TypeAlias = Literal["gaussian", "kaiming", "data", "data_rotated"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class LoRA(Method):
     """On the adapter's input, in training."""
     rank_stabilised: bool = False
     """Scale by alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023)."""
-    start: Literal["gaussian", "kaiming", "data"] = "kaiming"
-    """A ~ N(0, 1/rank^2) as the thesis and peft's `gaussian`, uniform as peft's default, or in the
-    span of what enters the map on training texts (see `span.py`)."""
+    start: Start = "kaiming"
+    """A ~ N(0, 1/rank^2) as the thesis and peft's `gaussian`, uniform as peft's default, in the
+    span of what enters the map on training texts, or the last one rotated (see `span.py`)."""
     top_layers: int | None = None
     """Adapt only so many of the highest layers; None adapts all."""
     decomposed: bool = False
@@ -64,8 +66,8 @@ class LoRA(Method):
             raise UserError(f"targets={self.targets}: name each map once")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout={self.dropout} must be in [0, 1)")
-        if self.start not in ("gaussian", "kaiming", "data"):
-            raise UserError(f"start={self.start!r}: choose gaussian, kaiming or data")
+        if self.start not in get_args(Start):
+            raise UserError(f"start={self.start!r}: choose among {', '.join(get_args(Start))}")
         if not 0 < self.b_rate < float("inf"):
             raise UserError(f"b_rate={self.b_rate} must be above 0")
         if self.top_layers is not None and self.top_layers < 1:
@@ -95,11 +97,12 @@ class LoRA(Method):
     def look(
         self, encoder: "nn.Module", backbone: Backbone, batches: "Iterable[Batch]", seed: int
     ) -> None:
-        """With `start="data"`, draw the factors A anew, from what enters their maps."""
-        if self.start == "data":
+        """With a start of the data, draw the factors A anew, from what enters their maps."""
+        if self.start in ("data", "data_rotated"):
             from lowrank_da import span
 
-            span.start_in_span(encoder, backbone, batches, seed)
+            rotated = self.start == "data_rotated"
+            span.start_in_span(encoder, backbone, batches, seed, rotated)
 
     def added_parameters(self, backbone: Backbone) -> int:
         """Over adapted layers and maps, the sum of `rank (in + out)`, and `out` if decomposed."""

@@ -27,12 +27,13 @@ def invented(corpus: Corpus) -> Splits:
                     uid = f"{corpus.name}-{place}-{label}"
                     yield Example(uid, f"Text {uid}.", label, f"{corpus.name}-{group}", domain)
 
-    return Splits(corpus.name, corpus.labels, {role: tuple(texts(role)) for role in ROLES})
+    roles = {role: tuple(texts(role)) for role in ROLES}
+    return Splits(corpus.name, corpus.labels, roles, by_group=together)
 
 
 @pytest.fixture(autouse=True)
 def collections(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = {corpus: invented(corpus) for corpus in (Detectrl(), Outfox())}
+    made = {corpus: invented(corpus) for corpus in machine_or_human.COLLECTIONS.values()}
     monkeypatch.setattr(machine_or_human, "splits", lambda corpus: made[corpus])
 
 
@@ -76,8 +77,25 @@ def test_generators_of_one_prompt_share_its_role() -> None:
         ID: (8, 8),
         "ood/flan_t5": (8, 8),
         "ood/davinci": (8, 8),
-        "ood/detectrl": (192, 48),
+        **{f"ood/detectrl/{generator}": (48, 12) for generator in Detectrl.labels[:-1]},
     }
+
+
+def test_each_generator_of_the_other_collection_has_a_role_of_its_own() -> None:
+    splits = MachineOrHuman(generators=("ChatGPT",), elsewhere=True).load()
+    for generator in Outfox.labels[:-1]:
+        texts = splits[f"ood/outfox/{generator}"]
+        assert splits.counts(f"ood/outfox/{generator}") == {"machine": 8, "human": 8}
+        assert {e.uid.rpartition("-")[2] for e in texts} == {generator, "human"}
+        assert len({e.group for e in texts}) == 8, "the machine answers what the humans answered"
+
+
+def test_a_part_of_the_essays_is_one_of_prompts() -> None:
+    splits = MachineOrHuman(collection="outfox", generators=("chatGPT",)).load()
+    few = splits.take({TRAIN: 5})
+    by_class = [{e.group for e in few[TRAIN] if e.label == c} for c in ("machine", "human")]
+    assert by_class[0] == by_class[1]
+    assert not MachineOrHuman().load().by_group
 
 
 def test_no_text_by_a_left_out_generator_is_learned() -> None:
