@@ -43,13 +43,13 @@ IN_OTHER_COLLECTION = Text(
     "Дома и в другой коллекции, средние по настройкам {settings}. Начальные числа {seeds}.",
 )
 NOTE = Text(
-    "Every setting counts the same, and within it every split out of distribution. In brackets: 95"
-    " % intervals over texts and seeds, not over settings. Balanced accuracy: the mean of the"
+    "Every setting counts the same, and within it every split out of distribution; the intervals are"
+    " not over settings. Balanced accuracy: the mean of the"
     " classes' recall, which is accuracy where they have equally many texts. p-values are adjusted"
     " by Holm's method over the {tests} tests of this table; the last difference says who loses"
     " less on the way, whatever was there to lose.",
-    "Все настройки имеют один вес, в каждой одинаков вес всех выборок вне распределения. В скобках:"
-    " 95 %-е интервалы по текстам и начальным числам, но не по настройкам. Balanced accuracy:"
+    "Все настройки имеют один вес, в каждой одинаков вес всех выборок вне распределения;"
+    " интервалы не по настройкам. Balanced accuracy:"
     " среднее recall классов, то же, что accuracy при равном числе текстов. p-значения с поправкой"
     " Холма на {tests} тестов этой таблицы; последняя разность показывает, кто теряет по дороге"
     " меньше.",
@@ -176,6 +176,7 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
         body=Body(header, (tuple(rows),), tuple(notes)),
         missing=(),
         lang=lang,
+        several_seeds=len(every[0].get(names[0])) > 1,
     )
 
 

@@ -147,6 +147,7 @@ class Table(ABC):
             body=self.body(Records(runs, facts, lang)),
             missing=missing,
             lang=lang,
+            several_seeds=len(used) > len({run.name for run in used}),
             again=self.again(used),
         )
 
@@ -281,6 +282,8 @@ class Built:
     body: Body
     missing: tuple[str, ...]
     lang: str
+    several_seeds: bool
+    """Whether its intervals are over seeds, too."""
     again: str = ""
     """The command that repeats one of its runs."""
 
@@ -294,10 +297,10 @@ class Built:
         """The caption and what its brackets mean, where it has any."""
         cells = [cell for group in self.body.groups for row in group for cell in row]
         parts = [self.caption]
-        several = any("±" in cell for cell in cells)
         if any(re.search(r"\[-?\d", cell) for cell in cells):
-            parts.append((_BRACKETS_AND_SEEDS if several else _BRACKETS).say(self.lang))
-        if several:
+            said = _BRACKETS_AND_SEEDS if self.several_seeds else _BRACKETS
+            parts.append(said.say(self.lang))
+        if any("±" in cell for cell in cells):
             parts.append(_SPREAD.say(self.lang))
         return " ".join(parts)
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -48,14 +47,14 @@ class Pareto(OfArms):
         return tuple(n for n in names if trained_parameters(runs[n]) and mean_seconds(runs[n]))
 
     def applies(self, runs: Runs) -> bool:
-        """Where there are two arms to hold against each other."""
-        return super().applies(runs) and len(self.shown(runs)) > 1
+        """Where there are two arms to hold against each other, and a marker for each."""
+        return super().applies(runs) and 1 < len(self.shown(runs)) <= len(MARKERS)
 
     def draw(self, records: Records) -> Drawing:
         """Two panels; the front is a line, and each arm has one marker in both."""
         lang, names = records.lang, self.shown(records.runs)
         f1 = {n: estimate.of_confusion(records.get(n), metrics.macro_f1)[()] for n in names}
-        markers = dict(zip(names, cycle(MARKERS), strict=False))
+        markers = dict(zip(names, MARKERS, strict=False))
         drawing = Drawing(figsize=(7.4, 3.8), layout="constrained")
         panels = drawing.subplots(1, 2, sharey=True)
         costs = (trained_parameters, PARAMETERS), (mean_seconds, words.SECONDS)

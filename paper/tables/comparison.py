@@ -169,4 +169,20 @@ TABLES = (
         ),
         other="full",
     ),
+    Against(
+        id="against_random",
+        title=Text(
+            "Every start against the usual one: paired tests on the same texts",
+            "Каждое начало против обычного: парные тесты на одних и тех же текстах",
+        ),
+        other="lora_kaiming",
+    ),
+    Against(
+        id="against_everywhere",
+        title=Text(
+            "Every place against LoRA everywhere: paired tests on the same texts",
+            "Каждое место против LoRA везде: парные тесты на одних и тех же текстах",
+        ),
+        other="all_all_kaiming",
+    ),
 )

@@ -9,7 +9,6 @@ from lowrank_da.run import Run
 from paper import estimate, words
 from paper.arms import ALL_CLASSES, beyond_thesis, found
 from paper.table import MISSING, Body, Records, Row, Runs, SettingFacts, Table
-from paper.tables.comparison import DIFFERENCE, FIRST, P_VALUE, comparable, compare, holm, p_value
 from paper.words import Text
 
 ARM = Text("arm", "модель")
@@ -27,12 +26,6 @@ HOME = Text(
     " бы на других текстах select. macro-F1 и accuracy зависят от доли человеческих текстов,"
     " которая в выборках может быть разной.",
 )
-TESTS = Text(
-    "Differences in macro-F1 on the split; p-values are adjusted by Holm's method over the {tests}"
-    " tests of this table, which is of one setting.",
-    "Разности macro-F1 на выборке; p-значения с поправкой Холма на {tests} тестов этой таблицы,"
-    " относящейся к одной настройке.",
-)
 
 
 def _names(runs: Runs) -> tuple[str, ...]:
@@ -40,7 +33,8 @@ def _names(runs: Runs) -> tuple[str, ...]:
     return found(runs) if beyond_thesis(runs) else ALL_CLASSES
 
 
-def _ood_roles(runs: Runs) -> list[str]:
+def ood_roles(runs: Runs) -> list[str]:
+    """The splits out of domain that some arm was judged on."""
     every = [run for name in _names(runs) for run in runs.get(name, ())]
     return sorted({role for r in every for role in r.result["splits"] if role.startswith(OOD)})
 
@@ -55,14 +49,14 @@ class OutOfDomain(Table):
 
     def applies(self, runs: Runs) -> bool:
         """Only where some record was evaluated out of domain."""
-        return bool(_ood_roles(runs))
+        return bool(ood_roles(runs))
 
     def body(self, records: Records) -> Body:
         """A row a split."""
         lang = records.lang
         columns = (ARM, SPLIT, TEXTS, words.MACRO_F1, words.ACCURACY, words.AUROC)
         header = tuple(column.say(lang) for column in (*columns, TPR_HERE, FPR_HERE))
-        roles = [ID, *_ood_roles(records.runs)]
+        roles = [ID, *ood_roles(records.runs)]
         groups = tuple(
             tuple((name if i == 0 else "", *_row(records, name, r)) for i, r in enumerate(roles))
             for name in _names(records.runs)
@@ -94,60 +88,4 @@ def _ranking(runs: Sequence[Run], role: str) -> Row:
     return (auroc, rates[1].show(), rates[0].show())
 
 
-@dataclass(frozen=True, kw_only=True)
-class AgainstElsewhere(Table):
-    """Every arm against one of them, on each split out of domain."""
-
-    other: str
-
-    def needs(self, facts: SettingFacts) -> tuple[str, ...]:
-        """The one that all are held against."""
-        return (self.other,)
-
-    def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
-        """All that are compared."""
-        names = (*comparable(runs, self.other), self.other)
-        return [run for name in names for run in runs.get(name, ())]
-
-    def applies(self, runs: Runs) -> bool:
-        """Beyond the thesis, where some record was evaluated out of domain."""
-        return beyond_thesis(runs) and bool(_ood_roles(runs) and comparable(runs, self.other))
-
-    def body(self, records: Records) -> Body:
-        """A group a split, a row an arm."""
-        lang, names = records.lang, comparable(records.runs, self.other)
-        made = {
-            (role, name): compare(records.get(name), records.get(self.other), role)
-            for role in _ood_roles(records.runs)
-            for name in names
-        }
-        p = holm({pair: test.p_value for pair, test in made.items()})
-        rows: dict[str, list[Row]] = {}
-        for (role, name), test in made.items():
-            of_role = rows.setdefault(role, [])
-            shown = (test.difference.show(), p_value(p, (role, name)))
-            of_role.append(("" if of_role else role, name, *shown))
-        header = tuple(column.say(lang) for column in (SPLIT, FIRST, DIFFERENCE, P_VALUE))
-        groups = tuple(tuple(of_role) for of_role in rows.values())
-        return Body(header, groups, (TESTS.say(lang, tests=len(made)),))
-
-
-TABLES = (
-    OutOfDomain(id="out_of_domain", title=Text("Out of domain", "Вне домена обучения")),
-    AgainstElsewhere(
-        id="out_of_domain_against_full",
-        title=Text(
-            "Out of domain against full fine-tuning: paired tests on the same texts",
-            "Вне домена обучения против полного дообучения: парные тесты",
-        ),
-        other="full",
-    ),
-    AgainstElsewhere(
-        id="out_of_domain_against_random",
-        title=Text(
-            "Out of domain against a random start: paired tests on the same texts",
-            "Вне домена обучения против случайного начала: парные тесты",
-        ),
-        other="lora_kaiming",
-    ),
-)
+TABLES = (OutOfDomain(id="out_of_domain", title=Text("Out of domain", "Вне домена обучения")),)

@@ -1,5 +1,7 @@
 """Tables and figures of studies that the thesis does not have, from invented records."""
 
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +16,16 @@ from sklearn.utils.extmath import randomized_svd
 
 from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID, SELECT
+from lowrank_da.errors import UserError
 from lowrank_da.methods.lora import LoRA
-from lowrank_da.run import Run
+from lowrank_da.run import PARTS, Run
 from paper import estimate
 from paper.figure import figures
 from paper.figures.pareto import front
 from paper.table import Records, SettingFacts, find
 from paper.tables.comparison import compare
-from paper.tables.effective_rank import effective_rank, first_share
+from paper.tables.effective_rank import effective_rank, first_share, random_rank
+from paper.tables.main_effects import FACTORS, placed
 from paper.tables.search import unbeaten
 from paper.tables.spread import deviation
 from paper.tables.sweep import gained_loss, losses
@@ -90,15 +94,49 @@ def test_a_threshold_found_on_few_texts_widens_the_rates(runs: dict[str, list[Ru
     assert alarms.drawn[:, 0, 0].std() > 1.2 * taken_as_given.std()
 
 
-def test_pairs_elsewhere_are_adjusted_together(runs: dict[str, list[Run]]) -> None:
+def test_pairs_elsewhere_are_tested_in_every_measure(runs: dict[str, list[Run]]) -> None:
     found = rows("out_of_domain_against_full", runs)
     names = [name for name in sorted(SKILLS) if name != "full"]
     assert [row[1] for row in found] == names
     assert [row[0] for row in found] == [OOD, "", ""]
-    a, b = (estimate.answers(runs[name], OOD) for name in ("linear_probe", "full"))
-    raw = uncertainty.paired(a.true, a.predicted, b.predicted, 2, a.group).p_value
-    shown = next(row[3] for row in found if row[1] == "linear_probe")
-    assert float(shown.removeprefix("< ")) >= raw
+    shown = {row[1]: row[2:] for row in found}["linear_probe"]
+    values, p_values = zip(*(cell.split(", p ") for cell in shown), strict=True)
+
+    def mean(name: str, of: Callable[[Run], float]) -> float:
+        return float(np.mean([of(run) for run in runs[name]]))
+
+    def balanced(run: Run, role: str) -> float:
+        return float(metrics.balanced_accuracy(run.confusion(role)))
+
+    measures: list[Callable[[Run], float]] = [
+        lambda run: run.result["splits"][OOD]["macro_f1"],
+        lambda run: run.result["splits"][OOD]["auroc"],
+        lambda run: estimate.at_home_threshold([run], OOD).value[0, 0],
+        lambda run: balanced(run, OOD) - balanced(run, ID),
+    ]
+    wanted = [mean("linear_probe", of) - mean("full", of) for of in measures]
+    assert [float(v.split()[0]) for v in values] == pytest.approx(wanted, abs=0.00051)
+    a, b = (
+        estimate.confusion_by_seed(runs[n], metrics.macro_f1, OOD) for n in ("linear_probe", "full")
+    )
+    raw = uncertainty.difference(a, b).p_value
+    assert raw <= float(p_values[0].removeprefix("< ")) <= 3 * raw + 1e-4
+    assert (
+        "over the 3 tests of their column"
+        in find("out_of_domain_against_full").build(runs, FACTS, "en").notes[0]
+    )
+
+
+def test_what_was_answered_on_other_texts_is_not_compared_elsewhere(
+    runs: dict[str, list[Run]],
+) -> None:
+    fewer = []
+    for run in runs["lora"]:
+        p = run.predictions[OOD]
+        cut = replace(p, **{part: getattr(p, part)[1:] for part in PARTS})
+        fewer.append(replace(run, predictions=run.predictions | {OOD: cut}))
+    with pytest.raises(UserError, match="lora and full answer different texts of ood/arxiv"):
+        rows("out_of_domain_against_full", runs | {"lora": fewer})
 
 
 def test_without_human_texts_rankings_are_blank() -> None:
@@ -111,6 +149,8 @@ def test_without_human_texts_rankings_are_blank() -> None:
     built = find("out_of_domain").build(many, facts, "en").body
     assert {row[5:] for group in built.groups for row in group} == {("", "", "")}
     assert "AUROC" not in find("arms").build(many, facts, "en").body.header
+    (row,) = find("out_of_domain_against_full").build(many, facts, "en").body.groups[0]
+    assert [bool(cell) for cell in row] == [True, True, True, False, False, True]
 
 
 # -- effective rank
@@ -136,7 +176,67 @@ def test_the_table_of_effective_ranks(runs: dict[str, list[Run]]) -> None:
     lora = [with_values(run, [1.0, 1.0], [2.0, 0.0]) for run in runs["lora"]]
     (row,) = rows("effective_rank", runs | {"lora": lora})
     assert row[0] == "lora"
-    assert row[2:] == ("2", "1.50 ± 0.00", "1.00–2.00", "0.75 ± 0.00")
+    chance = f"{random_rank(384, 384, 2):.2f}"
+    assert row[2:] == ("2", "1.50 ± 0.00", "1.00–2.00", chance, "0.75 ± 0.00")
+
+
+@pytest.mark.parametrize("shape", [(384, 1536, 8), (20, 10, 3)])
+def test_random_factors_spread_over_nearly_all_directions(shape: tuple[int, int, int]) -> None:
+    rows, columns, rank = shape
+    rng = np.random.default_rng(1)
+    factors = ((rng.normal(size=(rows, rank)), rng.normal(size=(rank, columns))) for _ in range(20))
+    ranks = [effective_rank(np.linalg.svd(a @ b, compute_uv=False)) for a, b in factors]
+    assert random_rank(*shape) == pytest.approx(np.mean(ranks), abs=4 * np.std(ranks) + 1e-9)
+    assert 0.8 * rank < random_rank(*shape) < rank
+
+
+# -- places
+
+
+def places(seeds: Sequence[int] = (0, 1, 2)) -> dict[str, list[Run]]:
+    """Every arm of the study over places; those on all maps are the best."""
+    names = ["_".join(levels) for levels in itertools.product(*FACTORS.values())]
+    return {n: [record(n, s, skill=2 + n.startswith("all")) for s in seeds] for n in names}
+
+
+def test_a_choice_is_judged_in_the_mean_over_the_others() -> None:
+    every = places()
+    built = find("main_effects").build(every, FACTS, "en").body
+    assert [row[1] for group in built.groups for row in group] == list(
+        itertools.chain(*FACTORS.values())
+    )
+
+    def mean(factor: str, level: str) -> float:
+        own = [n for n, levels in placed(every).items() if levels[factor] == level]
+        return float(np.mean([r.result["splits"][ID]["macro_f1"] for n in own for r in every[n]]))
+
+    for factor, group in zip(FACTORS, built.groups, strict=True):
+        for row in group:
+            assert float(row[2].split()[0]) == pytest.approx(mean(factor, row[1]), abs=0.00051)
+        for row in group[1:]:
+            wanted = mean(factor, row[1]) - mean(factor, group[0][1])
+            assert float(row[3].split()[0]) == pytest.approx(wanted, abs=0.00051)
+    (maps, layers, start) = built.groups
+    assert all(float(row[4].removeprefix("< ")) < 0.05 for row in maps[1:]), "made worse"
+    assert all(float(row[4]) > 0.05 for row in (*layers[1:], *start[1:])), "made alike"
+
+
+def test_with_a_combination_missing_no_choice_is_judged() -> None:
+    fewer = places((0,))
+    del fewer["qv_half_kaiming"]
+    assert not find("main_effects").applies(fewer)
+    two = {n: r for n, r in places((0,)).items() if "half" not in n and "gaussian" not in n}
+    assert [len(g) for g in find("main_effects").build(two, FACTS, "en").body.groups] == [4, 2, 1]
+    assert not find("main_effects").applies({"all_all_kaiming": fewer["all_all_kaiming"]})
+
+
+def test_24_places_have_a_picture_and_no_pareto_front(tmp_path: Path) -> None:
+    drawn = {figure.id for figure in figures() if figure.applies(places((0,)))}
+    assert "places" in drawn
+    assert "pareto" not in drawn
+    (picture,) = (figure for figure in figures() if figure.id == "places")
+    paths = picture.write(Records(places((0,)), FACTS, "en"), tmp_path)
+    assert all(path.stat().st_size > 5000 for path in paths)
 
 
 # -- figures
