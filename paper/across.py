@@ -43,11 +43,11 @@ IN_OTHER_COLLECTION = Text(
     "Дома и в другой коллекции, средние по настройкам {settings}. Начальные числа {seeds}.",
 )
 NOTE = Text(
-    "Every setting counts the same, and within it every split out of distribution; the intervals are"
-    " not over settings. Balanced accuracy: the mean of the"
-    " classes' recall, which is accuracy where they have equally many texts. p-values are adjusted"
-    " by Holm's method over the {tests} tests of this table; the last difference says who loses"
-    " less on the way, whatever was there to lose.",
+    "Every setting counts the same, and within it every split out of distribution; the intervals"
+    " are not over settings. Balanced accuracy: the mean of the classes' recall, which is accuracy"
+    " where they have equally many texts. p-values are adjusted by Holm's method over the {tests}"
+    " tests of this table; the last difference says who loses less on the way, whatever was there"
+    " to lose.",
     "Все настройки имеют один вес, в каждой одинаков вес всех выборок вне распределения;"
     " интервалы не по настройкам. Balanced accuracy:"
     " среднее recall классов, то же, что accuracy при равном числе текстов. p-значения с поправкой"
