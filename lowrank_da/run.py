@@ -205,7 +205,9 @@ class Run:
         try:
             body = json.loads(path.read_text())
             if body["schema"] != SCHEMA:
-                raise UserError(f"{path}: record schema {body['schema']}, this code reads {SCHEMA}")
+                raise UserError(
+                    f"{path}: record schema {body['schema']}, this code reads {SCHEMA}; {advice}"
+                )
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             roles = dict.fromkeys(name.rpartition("/")[0] for name in arrays)
