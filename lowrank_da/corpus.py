@@ -192,8 +192,8 @@ class Splits:
     def take(self, texts: Mapping[str, int | None]) -> "Splits":
         """At most `texts[role]` texts of each class, chosen by the hash of their uid.
 
-        With `by_group` by the hash of their group first, so that classes are of the same groups as
-        far as these hold a text of each.
+        With `by_group` by the hash of their group first, so that classes are of the same groups
+        where these hold one text of each.
         """
 
         def place(example: Example) -> tuple[bytes, ...]:

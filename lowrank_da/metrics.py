@@ -150,7 +150,7 @@ def threshold_at_fpr(
     It lies halfway between the highest negative that is kept out and the next higher score; it is
     infinite where nothing is above that one, and minus infinity where all may be called positive,
     as those are who reach it. With `weights` (R, n) of the n texts, which may be 0, (R,) of it.
-    Raises `ValueError` without negatives.
+    It is nan where no negative is left. Raises `ValueError` without negatives.
     """
     if positive.all():
         raise ValueError("without negatives there is no false positive rate")
@@ -160,7 +160,16 @@ def threshold_at_fpr(
     first = kept_out.argmax(axis=1)
     above = np.append(np.inf, scores)[first]
     halfway = np.where(np.isinf(above), np.inf, (scores[first] + above) / 2)
-    return _of_each(np.where(kept_out.any(axis=1), halfway, -np.inf), weights)
+    found = np.where(kept_out.any(axis=1), halfway, -np.inf)
+    return _of_each(np.where(alarms[:, -1] > 0, found, np.nan), weights)
+
+
+def shares(
+    flagged: NDArray[np.bool_], among: NDArray[np.bool_], weights: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
+    """(R,) the weight of those texts `among` (n,) that are `flagged` (R, n); nan without any."""
+    often = weights * among.astype(np.float64)
+    return _share((often * flagged).sum(axis=1), often.sum(axis=1))
 
 
 # Seeds

@@ -206,7 +206,8 @@ class Run:
             body = json.loads(path.read_text())
             if body["schema"] != SCHEMA:
                 raise UserError(
-                    f"{path}: record schema {body['schema']}, this code reads {SCHEMA}; {advice}"
+                    f"{path}: record schema {body['schema']}, this code reads {SCHEMA};"
+                    " move the records of that version away, and run the cells again"
                 )
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}

@@ -60,6 +60,11 @@ def draws(groups: Groups, resamples: int = RESAMPLES, seed: int = 0) -> Weights:
     return np.stack(drawn, axis=1)[:, place]
 
 
+def in_parts(weights: Weights) -> list[Weights]:
+    """The resamples, some at a time."""
+    return np.array_split(weights, max(1, len(weights) // AT_ONCE))
+
+
 @dataclass(frozen=True, eq=False)
 class Mean:
     """A mean over seeds, or a difference of two, drawn over texts and seeds."""
@@ -80,10 +85,14 @@ class Mean:
 
         With R resamples min(1, 2 min(#{d <= 0} + 1, #{d >= 0} + 1) / (R + 1)), the achieved
         significance level of the percentile interval (Davison & Hinkley 1997, section 4.2): never
-        below 2 / (R + 1), and 1 where all draws are 0.
+        below 2 / (R + 1), and 1 where all draws are 0. Draws that are nan are left out; nan where
+        all are.
         """
-        tail = min(int((self.drawn <= 0).sum()), int((self.drawn >= 0).sum())) + 1
-        return min(1.0, 2 * tail / (len(self.drawn) + 1))
+        drawn = self.drawn[~np.isnan(self.drawn)]
+        if not len(drawn):
+            return float("nan")
+        tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum())) + 1
+        return min(1.0, 2 * tail / (len(drawn) + 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +110,7 @@ class BySeed:
 
     @classmethod
     def average(cls, several: Sequence[Self]) -> Self:
-        """The mean of several numbers of one classifier, seed by seed."""
+        """The mean of several numbers, seed by seed: of one classifier, or of several."""
         value = np.mean([one.value for one in several], axis=0)
         return cls(value, np.mean([one.drawn for one in several], axis=0))
 
@@ -111,9 +120,12 @@ class BySeed:
 
 
 def combined(terms: Sequence[tuple[float, BySeed]]) -> Mean:
-    """The sum of means over seeds, each with its factor; the terms' seeds know nothing of others.
+    """The sum of means over seeds, each with its factor, every training taken for independent.
 
     The seeds' part is Student's t with Satterthwaite's degrees of freedom: of two terms Welch's.
+    Trainings under one seed share the head's start and the order of the texts; what that does to
+    all alike cancels in a difference, whose interval is then too wide rather than too narrow. In a
+    mean of several arms it would not: for that see `BySeed.average`.
     """
     value = np.sum([factor * term.value.mean(axis=0) for factor, term in terms], axis=0)
     drawn = np.sum([factor * term.drawn.mean(axis=1) for factor, term in terms], axis=0)
@@ -174,7 +186,7 @@ def of_ranking(
     seed: int = 0,
 ) -> BySeed:
     """`statistic(positive, score, weights)` of the rankings of S seeds; `scores` is (S, n)."""
-    parts = np.array_split(draws(groups, resamples, seed), max(1, resamples // AT_ONCE))
+    parts = in_parts(draws(groups, resamples, seed))
     drawn = [np.concatenate([statistic(positive, s, part) for part in parts]) for s in scores]
     observed = [statistic(positive, score) for score in scores]
     return BySeed(np.array(observed), np.stack(drawn, axis=1))

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lowrank_da import metrics, uncertainty
-from lowrank_da.corpus import ID, OOD, Corpus
+from lowrank_da.corpus import ID, OOD
 from lowrank_da.uncertainty import BySeed, Mean
 from paper import estimate
 from paper.arms import found
 from paper.published import published
 from paper.table import MISSING, Body, Built, Records, Row
 from paper.tables.comparison import FIRST, P_VALUE, holm, p_value
+from paper.tables.out_of_domain import ranked
 from paper.words import Text
 
 PUBLISHED_ARMS = {
@@ -45,14 +46,16 @@ IN_OTHER_COLLECTION = Text(
 NOTE = Text(
     "Every setting counts the same, and within it every split out of distribution; the intervals"
     " are not over settings. Balanced accuracy: the mean of the classes' recall, which is accuracy"
-    " where they have equally many texts. p-values are adjusted by Holm's method over the {tests}"
-    " tests of this table; the last difference says who loses less on the way, whatever was there"
-    " to lose.",
-    "Все настройки имеют один вес, в каждой одинаков вес всех выборок вне распределения;"
-    " интервалы не по настройкам. Balanced accuracy:"
-    " среднее recall классов, то же, что accuracy при равном числе текстов. p-значения с поправкой"
-    " Холма на {tests} тестов этой таблицы; последняя разность показывает, кто теряет по дороге"
-    " меньше.",
+    " where they have equally many texts.",
+    "Все настройки имеют один вес, в каждой одинаков вес всех выборок вне распределения; интервалы"
+    " не по настройкам. Balanced accuracy: среднее recall классов, то же, что accuracy при равном"
+    " числе текстов.",
+)
+TESTS_NOTE = Text(
+    "p-values are adjusted by Holm's method over the {tests} tests of this table; the last"
+    " difference says who loses less on the way, whatever was there to lose.",
+    "p-значения с поправкой Холма на {tests} тестов этой таблицы; последняя разность показывает,"
+    " кто теряет по дороге меньше.",
 )
 PUBLISHED_NOTE = Text(
     "Published: accuracy, {source}; its task and models are other ones.",
@@ -150,12 +153,18 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
             tests[name, "lost"] = difference(lost[name], lost[other])
     p = holm({pair: test.p_value for pair, test in tests.items()})
     beside = all(arm in names for arm in PUBLISHED_ARMS)
-    ranked = all(Corpus.human in run.labels for r in every for n in names for run in r.get(n))
+    rankings = all(
+        ranked(run, role)
+        for r in every
+        for name in names
+        for run in r.get(name)
+        for role in (ID, *kind.away(r))
+    )
     rows = []
     for name in names:
         row: Row = (name, *(_published(name) if beside else ()))
-        row += (_shown(mean(home[name])), _shown(mean(away[name])))
-        row += _ranking(every, name, kind) if ranked else (MISSING, MISSING)
+        row += (_shown(mean(home[name]), 0, 1), _shown(mean(away[name]), 0, 1))
+        row += _ranking(every, name, kind) if rankings else (MISSING, MISSING)
         for what in ("away", "lost") if other is not None else ():
             test = tests.get((name, what))
             row += ("", "") if test is None else (_shown(test), p_value(p, (name, what)))
@@ -163,20 +172,22 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
     columns: tuple[Text, ...] = (ID_PUBLISHED, OOD_PUBLISHED) if beside else ()
     columns += (ID_ACCURACY, OOD_ACCURACY, ID_AUROC, OOD_AUROC)
     columns += (DIFFERENCE, P_VALUE, CARRIED, P_VALUE) if other is not None else ()
-    notes = [NOTE.say(lang, tests=len(tests))]
+    notes = [NOTE.say(lang)]
+    if tests:
+        notes.append(TESTS_NOTE.say(lang, tests=len(tests)))
     if beside:
         source = published()["lecture"]["accuracy_percent"]["source"]
         notes.append(PUBLISHED_NOTE.say(lang, source=source))
     settings = ", ".join(records.facts.setting for records in every)
-    seeds = ", ".join(str(run.seed) for run in every[0].get(names[0]))
+    seeds = sorted({run.seed for name in names for run in every[0].get(name)})
     header = tuple(column.say(lang, other=other) for column in (FIRST, *columns))
     return Built(
         id=kind.id,
-        caption=kind.caption.say(lang, settings=settings, seeds=seeds),
+        caption=kind.caption.say(lang, settings=settings, seeds=", ".join(map(str, seeds))),
         body=Body(header, (tuple(rows),), tuple(notes)),
         missing=(),
         lang=lang,
-        several_seeds=len(every[0].get(names[0])) > 1,
+        several_seeds=any(len(every[0].get(name)) > 1 for name in names),
     )
 
 
@@ -187,18 +198,17 @@ def _refuse_other_texts(every: Sequence[Records], name: str, other: str, kind: K
             estimate.refuse_other_texts(a.uid, b.uid, f"{name} and {other}", role)
 
 
-def _shown(drawn: Mean) -> str:
+def _shown(drawn: Mean, low: float = -1, high: float = 1) -> str:
     """`84.3 [82.0, 86.1]`, in hundredths."""
-    ends = drawn.interval()
-    value, low, high = (100 * float(x) for x in (drawn.value, ends.low, ends.high))
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    one = estimate.Estimate.of(drawn, None, low, high)
+    return f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
 
 
 def _ranking(every: Sequence[Records], name: str, kind: Kind) -> Row:
     """AUROC at home and elsewhere."""
     home = mean([at_home(records, name, auroc) for records in every])
     away = mean([elsewhere(records, name, auroc, kind) for records in every])
-    return tuple(estimate.Estimate.of(one, None, high=1.0).show() for one in (home, away))
+    return tuple(estimate.Estimate.of(one, None, 0, 1).show() for one in (home, away))
 
 
 def _published(name: str) -> Row:

@@ -7,8 +7,6 @@ apart.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +29,17 @@ class Estimate:
     """None for one seed."""
 
     @classmethod
-    def of(cls, mean: Mean, spread: float | None, high: float = float("inf")) -> "Estimate":
-        """Of a mean that is one number, and never above `high`."""
+    def of(
+        cls,
+        mean: Mean,
+        spread: float | None,
+        low: float = float("-inf"),
+        high: float = float("inf"),
+    ) -> "Estimate":
+        """Of a mean that is one number, never below `low` nor above `high`."""
         ends = mean.interval()
-        return cls(float(mean.value), float(ends.low), min(float(ends.high), high), spread)
+        low, high = max(float(ends.low), low), min(float(ends.high), high)
+        return cls(float(mean.value), low, high, spread)
 
     def show(self, decimals: int = 3) -> str:
         """`0.812 [0.780, 0.841] ± 0.010`; without the last part for one seed."""
@@ -231,22 +236,24 @@ def at_home_threshold(runs: Sequence[Run], role: str, max_fpr: float = 0.05) -> 
     home, away = answers(runs, SELECT), answers(runs, role)
     machine_at_home, at_home = home.ranked
     machine, scores = away.ranked
-    home_draws, draws = uncertainty.draws(home.group), uncertainty.draws(away.group)
-    observed, drawn = [], []
-    for own, score in zip(at_home, scores, strict=True):
-        threshold = partial(metrics.threshold_at_fpr, machine_at_home, own, max_fpr=max_fpr)
-        observed.append(_rates(score >= threshold(), machine, np.ones((1, len(score))))[0])
-        drawn.append(_rates(score >= threshold(home_draws)[:, np.newaxis], machine, draws))
-    return BySeed(np.stack(observed), np.stack(drawn, axis=1))
+    draws = zip(
+        uncertainty.in_parts(uncertainty.draws(home.group)),
+        uncertainty.in_parts(uncertainty.draws(away.group)),
+        strict=True,
+    )
 
+    def rates(part: tuple[uncertainty.Weights, uncertainty.Weights]) -> NDArray[np.float64]:
+        """(R, seeds, 2), of home and away texts drawn so often."""
+        thresholds = [
+            metrics.threshold_at_fpr(machine_at_home, own, part[0], max_fpr=max_fpr)
+            for own in at_home
+        ]
+        blamed = [score >= t[:, np.newaxis] for score, t in zip(scores, thresholds, strict=True)]
+        shares = [metrics.shares(one, of, part[1]) for one in blamed for of in (~machine, machine)]
+        return np.stack(shares, axis=1).reshape(len(part[1]), len(blamed), 2)
 
-def _rates(
-    blamed: NDArray[np.bool_], machine: NDArray[np.bool_], weights: NDArray[Any]
-) -> NDArray[np.float64]:
-    """(R, 2) shares of the human and of the machine texts, weighted (R, n), that are blamed."""
-    often = weights.astype(np.float64)
-    own = [often * of_class for of_class in (~machine, machine)]
-    return np.stack([(each * blamed).sum(axis=1) / each.sum(axis=1) for each in own], axis=1)
+    once = np.ones((1, len(machine_at_home)), np.int8), np.ones((1, len(machine)), np.int8)
+    return BySeed(rates(once)[0], np.concatenate([rates(part) for part in draws]))
 
 
 def normalised_rows(confusion: metrics.Counts) -> NDArray[np.float64]:

@@ -33,7 +33,7 @@ def predictions(
         logits[label == list(corpus_labels).index(own), column] += skill
     odds = np.exp(logits)
     probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float16)
-    return Predictions(uid, uid, label, probabilities)
+    return Predictions(uid, uid // 2**62 + np.arange(n, dtype=np.uint64) // 2, label, probabilities)
 
 
 def record(

@@ -131,6 +131,40 @@ def test_a_weight_is_how_often_a_text_is_there():
     assert metrics.threshold_at_fpr(positive, score, max_fpr=0.2) == threshold[0]
 
 
+def lowest_allowed(positive, score, often, max_fpr):
+    """By counting: the lowest of all thresholds between scores that blames few enough."""
+    allowed = max_fpr * often[~positive].sum()
+    scores = np.unique(score)
+    between = [-np.inf, *((scores[1:] + scores[:-1]) / 2), np.inf]
+    return min(t for t in between if often[~positive & (score >= t)].sum() <= allowed)
+
+
+@pytest.mark.parametrize("max_fpr", [0.0, 0.05, 0.3, 1.0])
+def test_a_threshold_is_the_lowest_that_is_allowed(max_fpr):
+    rng, found = np.random.default_rng(3), []
+    for _ in range(200):
+        positive, score = rng.random(12) < 0.4, rng.integers(6, size=12) / 6
+        often = rng.poisson(1.0, size=12)
+        if positive.all() or not often[~positive].any():
+            continue
+        own = metrics.threshold_at_fpr(positive, score, often[np.newaxis], max_fpr=max_fpr)[0]
+        assert own == lowest_allowed(positive, score, often, max_fpr)
+        found.append(own)
+    assert any(np.isinf(found))
+    assert (max_fpr == 1.0) == all(np.isneginf(found))
+
+
+def test_without_negatives_there_is_no_threshold():
+    score = np.arange(3.0)
+    with pytest.raises(ValueError, match="without negatives"):
+        metrics.threshold_at_fpr(np.ones(3, dtype=bool), score, max_fpr=0.05)
+    positive, weights = np.array([True, False, True]), np.array([[1, 0, 1], [1, 1, 1]])
+    found = metrics.threshold_at_fpr(positive, score, weights, max_fpr=0.05)
+    assert np.isnan(found).tolist() == [True, False]
+    shares = metrics.shares(score >= found[:, np.newaxis], ~positive, weights)
+    np.testing.assert_array_equal(shares, [np.nan, 0.0])
+
+
 def test_a_class_that_is_weighed_away_leaves_no_ranking():
     positive, score, _ = weighted()
     gone = np.stack([positive, ~positive]).astype(int)

@@ -75,7 +75,7 @@ def test_a_record_survives_the_disk(tmp_path):
             assert getattr(loaded, field.name) == getattr(run, field.name)
     assert list(loaded.predictions) == ["id", "ood/peerread"]
     for role, own in run.predictions.items():
-        for part in ("uid", "label", "probabilities"):
+        for part in PARTS:
             there = getattr(loaded.predictions[role], part)
             np.testing.assert_array_equal(there, getattr(own, part))
             assert there.dtype == getattr(own, part).dtype

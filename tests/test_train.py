@@ -24,7 +24,7 @@ from lowrank_da.machine import Machine
 from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.lora import LoRA
 from lowrank_da.prepared import prepare
-from lowrank_da.run import Run, record_path, uid_hash
+from lowrank_da.run import Run, hashed, record_path
 from lowrank_da.train import Cell
 from paper import estimate
 
@@ -194,7 +194,7 @@ def test_saved_weights_in_a_fresh_model_give_the_recorded_probabilities(
             with torch.no_grad():
                 alone = fresh(pack([ids])).softmax(dim=-1)[0].numpy()
             np.testing.assert_allclose(alone, own, atol=1e-3)
-            assert uid == uid_hash(example.uid)
+            assert uid == hashed(example.uid)
             assert run.corpus_labels[label] == example.label
 
 
@@ -293,7 +293,8 @@ def test_a_binary_cell_learns_two_classes_and_predicts_every_text(tmp_path: Path
     assert run.result["steps"] == sum(len(batches.plan(0, epoch)) for epoch in range(2))
     for role in (SELECT, ID, toy.OOD):
         texts, said = data.splits[role], run.predictions[role]
-        assert said.uid.tolist() == [uid_hash(e.uid) for e in texts]
+        assert said.uid.tolist() == [hashed(e.uid) for e in texts]
+        assert said.group.tolist() == [hashed(e.group) for e in texts]
         assert [run.corpus_labels[n] for n in said.label] == [e.label for e in texts]
         assert said.probabilities.shape == (len(texts), 2)
         own = [i for i, e in enumerate(texts) if e.label in run.labels]

@@ -197,6 +197,20 @@ def test_a_sum_of_means_has_the_degrees_of_freedom_of_welch():
     assert thrice.interval().high - thrice.interval().low < (one.high - one.low) / 3**0.5
 
 
+def test_what_a_seed_does_to_all_arms_does_not_average_out():
+    rng, held = np.random.default_rng(12), {"average": [], "combined": []}
+    for _ in range(200):
+        shared = rng.standard_normal(3)
+        arms = [shared + rng.standard_normal(3) for _ in range(12)]
+        arms = [BySeed(own, np.tile(own, (1000, 1))) for own in arms]
+        means = {"average": BySeed.average(arms).mean()}
+        means["combined"] = uncertainty.combined([(1 / 12, own) for own in arms])
+        for how, mean in means.items():
+            held[how].append(mean.interval().low <= 0 <= mean.interval().high)
+    assert np.mean(held["average"]) > 0.9
+    assert np.mean(held["combined"]) < 0.8, "why a mean of several arms is averaged seed by seed"
+
+
 def test_numbers_of_one_classifier_are_subtracted_and_averaged_seed_by_seed():
     a, b = (
         BySeed(np.array([3.0]), np.array([[3.0], [4]])),
@@ -230,6 +244,14 @@ def test_equal_predictions_differ_by_nothing_with_p_one(judged):
     true, worse, _ = judged
     test = uncertainty.paired(true, worse[0], worse[0], 3, alone(300))
     assert (test.value, test.interval(), test.p_value) == (0, uncertainty.Interval(0, 0), 1)
+
+
+def test_draws_without_a_number_count_neither_for_nor_against():
+    drawn = np.linspace(-1, 9, 1000)
+    half = np.where(np.arange(1000) % 2, drawn, np.nan)
+    whole, part = (uncertainty.Mean(np.array(4.0), one) for one in (drawn, half))
+    assert part.p_value == pytest.approx(whole.p_value, abs=0.005)
+    assert np.isnan(uncertainty.Mean(np.array(np.nan), np.full(9, np.nan)).p_value)
 
 
 def test_equally_good_classifiers_are_told_apart_about_as_often_as_it_says():

@@ -74,7 +74,6 @@ import json, sys
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from experiments import settings, thesis
 from lowrank_da import train

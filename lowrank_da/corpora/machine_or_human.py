@@ -4,7 +4,7 @@ The texts are those of `detectrl` or `outfox`, with their splits; all machine cl
 *train*, *select* and *id* hold the chosen domains and generators. What was not chosen is out of
 distribution:
 
-- `ood/<domain>`: all texts of a domain that was left out;
+- `ood/<domain>`: the texts by people and chosen generators in a domain that was left out;
 - `ood/<generator>`: of a generator that was left out its *id* texts in the chosen domains, and a
   part of the *id* human texts there, each with its group; they are dealt out in turn to *id* and
   to these roles, for no group may be in two;

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lowrank_da import metrics, uncertainty
-from lowrank_da.corpus import ID, SELECT, Corpus
+from lowrank_da.corpus import ID, SELECT
 from lowrank_da.run import Run
 from lowrank_da.uncertainty import BySeed
 from paper import estimate
 from paper.arms import beyond_thesis
 from paper.table import Body, Records, Row, Runs, SettingFacts, Table
 from paper.tables.comparison import DIFFERENCE, FIRST, comparable, holm, p_value
-from paper.tables.out_of_domain import SPLIT, ood_roles
+from paper.tables.out_of_domain import SPLIT, ood_roles, ranked
 from paper.words import Text
 
 AUROC = Text("in AUROC", "в AUROC")
@@ -19,8 +19,8 @@ FPR = Text("in FPR at the home threshold", "в FPR при домашнем по�
 CARRIED = Text("in balanced accuracy, there less at home", "в balanced accuracy, там минус дома")
 NOTE = Text(
     "Differences of the arm less {other}, with p-values that are adjusted by Holm's method over the"
-    " {tests} tests of their column, in one setting. An FPR below is better. The last column is of"
-    " what is lost on the way: above zero, the arm loses less.",
+    " {tests} tests of their column, in one setting. An FPR below zero is better. The last column"
+    " is of what is lost on the way: above zero, the arm loses less.",
     "Разности: модель минус {other}; p-значения с поправкой Холма на число тестов столбца, {tests},"
     " в одной настройке. FPR ниже нуля лучше. Последний столбец о потерях по дороге: выше нуля"
     " модель теряет меньше.",
@@ -56,11 +56,12 @@ MEASURES: dict[Text, Measure] = {
 }
 
 
-def possible(measure: Measure, runs: Sequence[Run]) -> bool:
-    """Whether the records say enough: a ranking wants a human class, a threshold *select*."""
-    ranked = Corpus.human in runs[0].labels
-    thresholded = all(SELECT in run.predictions for run in runs)
-    return measure not in (_auroc, _fpr) or (ranked and (thresholded or measure is _auroc))
+def possible(measure: Measure, runs: Sequence[Run], role: str) -> bool:
+    """Whether the records say enough: a ranking wants both classes, a threshold *select* too."""
+    if measure not in (_auroc, _fpr):
+        return True
+    roles = (role,) if measure is _auroc else (role, SELECT)
+    return all(ranked(run, one) for run in runs for one in roles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ class Elsewhere(Table):
         """
         other, shown, p = records.get(self.other), {}, {}
         for (role, name), runs in arms.items():
-            if possible(measure, [*runs, *other]):
+            if possible(measure, [*runs, *other], role):
                 a, b = estimate.answers(runs, role), estimate.answers(other, role)
                 estimate.refuse_other_texts(a.uid, b.uid, f"{name} and {self.other}", role)
                 test = uncertainty.difference(measure(runs, role), measure(other, role))

@@ -85,10 +85,10 @@ class MainEffects(Table):
             for level in every_level:
                 if (factor, level) not in of_level:
                     continue
-                own_mean = uncertainty.combined(mean(of_level[factor, level]))
+                own_mean = BySeed.average(of_level[factor, level]).mean()
                 test = tests.get((factor, level))
                 shown = "" if test is None else estimate.Estimate.of(test, None).show()
-                cells = (estimate.Estimate.of(own_mean, None, 1.0).show(), shown)
+                cells = (estimate.Estimate.of(own_mean, None, 0.0, 1.0).show(), shown)
                 rows.append(("" if rows else factor, level, *cells, p_value(p, (factor, level))))
             groups.append(tuple(rows))
         header = tuple(c.say(lang) for c in (FACTOR, LEVEL, MEAN, DIFFERENCE, P_VALUE))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lowrank_da import metrics
-from lowrank_da.corpus import ID, OOD, SELECT, Corpus
+from lowrank_da.corpus import ID, OOD, SELECT
 from lowrank_da.run import Run
 from paper import estimate, words
 from paper.arms import ALL_CLASSES, beyond_thesis, found
@@ -77,12 +77,18 @@ def _row(records: Records, name: str, role: str) -> Row:
     )
 
 
+def ranked(run: Run, role: str) -> bool:
+    """Whether a record has a ranking of human and machine texts on a split."""
+    scores = run.result["splits"].get(role)
+    return scores is not None and scores["auroc"] is not None
+
+
 def _ranking(runs: Sequence[Run], role: str) -> Row:
-    """AUROC, and both rates at the home threshold; blank where nothing is human."""
-    if Corpus.human not in runs[0].labels:
+    """AUROC, and both rates at the home threshold; blank where not both classes are."""
+    if not all(ranked(run, role) for run in runs):
         return ("", "", "")
     auroc = estimate.of_ranking(runs, metrics.auroc, role).show()
-    if any(SELECT not in run.predictions for run in runs):
+    if not all(ranked(run, SELECT) for run in runs):
         return (auroc, MISSING, MISSING)
     rates = estimate.of(estimate.at_home_threshold(runs, role))
     return (auroc, rates[1].show(), rates[0].show())

@@ -34,30 +34,31 @@ CHECKPOINT = Text("checkpoint, MB", "контрольная точка, МБ")
 NOTE = Text(
     "Scores are on the id split. An arm is above chance when the whole interval of its macro-F1"
     " lies above 1/k, the most that guessing among k classes is expected to give. AUROC and TPR are"
-    " machine against human, score 1 - P(human). The binaries tell two classes apart; their scores"
-    " are on these two.",
+    " machine against human, by the sum of the machine classes' probabilities. The binaries tell"
+    " two classes apart; their scores are on these two.",
     "Оценки на выборке id. Модель выше случайного, если весь интервал её macro-F1 выше 1/k,"
     " наибольшего ожидаемого при угадывании среди k классов. AUROC и TPR: машина против человека,"
-    " оценка 1 - P(human). Бинарные модели различают два класса, их оценки даны на этих двух.",
+    " оценка: сумма вероятностей машинных классов. Бинарные модели различают два класса, их оценки"
+    " даны на этих двух.",
 )
 FOUND_NOTE = Text(
     "Scores are on the id split. An arm is above chance, or above the majority class, when the"
     " whole interval of its macro-F1 lies above 1/k, the most that guessing among k classes is"
     " expected to give, or above the macro-F1 of always naming the most frequent class. AUROC and"
-    " TPR are machine against human, score 1 - P(human). The limit: the least number of operations,"
-    " at the speed of one large matrix product; blank where a training had only a part of the"
-    " processor's cores. Peak memory is a card's; on a processor it is the largest size of the"
-    " process so far, so that arms trained in one process are not told apart."
-    " The pass of frozen layers counts in the seconds of the run that made it, not of those that"
-    " found its states.",
+    " TPR are machine against human, by the sum of the machine classes' probabilities. The limit:"
+    " the least number of operations, at the speed of one large matrix product; blank where a"
+    " training had only a part of the processor's cores. Peak memory is a card's; on a processor it"
+    " is the largest size of the process so far, so that arms trained in one process are not told"
+    " apart. The pass of frozen layers counts in the seconds of the run that made it, not of those"
+    " that found its states.",
     "Оценки на выборке id. Модель выше случайного (выше частого класса), если весь интервал её"
     " macro-F1 выше 1/k, наибольшего ожидаемого при угадывании среди k классов (выше macro-F1"
-    " постоянного ответа самым частым классом). AUROC и TPR: машина против человека, оценка"
-    " 1 - P(human). Предел: наименьшее число операций при скорости одного большого произведения"
-    " матриц; пусто, где обучению досталась только часть ядер процессора. Пик памяти взят с"
-    " видеокарты; на процессоре это наибольший размер процесса к этому моменту, так что модели,"
-    " обученные в одном процессе, по нему не различаются. Проход замороженных слоёв входит во время"
-    " того запуска, который его сделал.",
+    " постоянного ответа самым частым классом). AUROC и TPR: машина против человека, оценка: сумма"
+    " вероятностей машинных классов. Предел: наименьшее число операций при скорости одного большого"
+    " произведения матриц; пусто, где обучению досталась только часть ядер процессора. Пик памяти"
+    " взят с видеокарты; на процессоре это наибольший размер процесса к этому моменту, так что"
+    " модели, обученные в одном процессе, по нему не различаются. Проход замороженных слоёв входит"
+    " во время того запуска, который его сделал.",
 )
 
 tpr_at_5_fpr = partial(metrics.tpr_at_fpr, max_fpr=0.05)

@@ -96,7 +96,7 @@ def test_differences_are_those_of_the_means_and_are_tested() -> None:
         )
     ).p_value
     assert float(by_name["lp_ft"][8]) == pytest.approx(4 * raw, abs=0.0001)
-    assert "over the 4 tests" in built.notes[0]
+    assert "over the 4 tests" in built.notes[1]
 
 
 def test_splits_of_another_collection_stand_in_a_table_of_their_own() -> None:
@@ -118,6 +118,7 @@ def test_without_a_known_one_nothing_is_held_against() -> None:
     )
     assert built is not None
     assert len(built.body.header) == 5, "neither tests nor the lecture's numbers, which want all"
+    assert not any("Holm" in note for note in built.notes)
 
 
 def test_there_is_none_without_two_settings_or_without_splits_elsewhere() -> None:

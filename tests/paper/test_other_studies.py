@@ -18,7 +18,7 @@ from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.errors import UserError
 from lowrank_da.methods.lora import LoRA
-from lowrank_da.run import PARTS, Run
+from lowrank_da.run import PARTS, Run, score
 from paper import estimate
 from paper.figure import figures
 from paper.figures.pareto import front
@@ -125,6 +125,21 @@ def test_pairs_elsewhere_are_tested_in_every_measure(runs: dict[str, list[Run]])
         "over the 3 tests of their column"
         in find("out_of_domain_against_full").build(runs, FACTS, "en").notes[0]
     )
+
+
+def test_a_split_without_humans_has_no_ranking(runs: dict[str, list[Run]]) -> None:
+    def bare(run: Run) -> Run:
+        p = run.predictions[OOD]
+        kept = p.label == 0
+        cut = replace(p, **{part: getattr(p, part)[kept] for part in PARTS})
+        splits = run.result["splits"] | {OOD: score(cut, run.labels, run.corpus_labels)}
+        predictions = run.predictions | {OOD: cut}
+        return replace(run, predictions=predictions, result=run.result | {"splits": splits})
+
+    machines = {name: [bare(run) for run in runs[name]] for name in ("full", "lp_ft")}
+    (row,) = rows("out_of_domain_against_full", machines)
+    assert [bool(cell) for cell in row[2:]] == [True, False, False, True]
+    assert {row[5:] for row in rows("out_of_domain", machines) if row[1] == OOD} == {("", "", "")}
 
 
 def test_what_was_answered_on_other_texts_is_not_compared_elsewhere(

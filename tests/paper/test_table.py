@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID
 from lowrank_da.errors import UserError
-from lowrank_da.run import Run
+from lowrank_da.run import Predictions, Run
 from paper import estimate
 from paper.build import write_all
 from paper.table import (
@@ -158,6 +158,26 @@ def test_no_interval_leaves_the_numbers_there_can_be(runs: dict[str, list[Run]])
     apart = uncertainty.BySeed(np.array([0.9, 1.0]), np.full((2000, 2), 0.95))
     assert apart.mean().interval().high > 1
     assert 0 < estimate.of(apart).low < estimate.of(apart).high == 1
+
+
+def test_texts_of_one_group_are_drawn_together(runs: dict[str, list[Run]]) -> None:
+    one = runs["full"][0]
+    p = one.predictions[ID]
+    assert len(set(p.group.tolist())) < len(p.group)
+    right = p.probabilities.argmax(axis=1) == p.label
+    often = {int(g): uncertainty.draws(np.array([g]))[:, 0] for g in p.group}
+    weights = np.stack([often[int(g)] for g in p.group], axis=1)
+    by_hand = (weights * right).sum(axis=1) / weights.sum(axis=1)
+    own = estimate.of_confusion([one], metrics.accuracy)[()]
+    assert (own.low, own.high) == pytest.approx(tuple(np.quantile(by_hand, [0.025, 0.975])))
+    human = estimate.of_human([[runs[name][0]] for name in FACTS.binaries])[2]
+    alone = [replace(runs[n][0], predictions=alone_in(runs[n][0])) for n in FACTS.binaries]
+    assert estimate.of_human([[run] for run in alone])[2] != human
+
+
+def alone_in(run: Run) -> dict[str, Predictions]:
+    """The same answers, every text in a group of its own."""
+    return {role: replace(p, group=p.uid) for role, p in run.predictions.items()}
 
 
 def test_one_seed_has_an_interval_and_no_spread(runs: dict[str, list[Run]]) -> None:
