@@ -58,8 +58,8 @@ TESTS_NOTE = Text(
     " кто теряет по дороге меньше.",
 )
 PUBLISHED_NOTE = Text(
-    "Published: accuracy, {source}; its task and models are other ones.",
-    "В лекции: accuracy, {source}; задача и модели там другие.",
+    "Published: accuracy, {source}, with other tasks and models.",
+    "В лекции: accuracy, {source}; задачи и модели там другие.",
 )
 
 Measure = Callable[[Records, str, str], BySeed]
@@ -176,7 +176,7 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
     if tests:
         notes.append(TESTS_NOTE.say(lang, tests=len(tests)))
     if beside:
-        source = published()["lecture"]["accuracy_percent"]["source"]
+        source = published()["lecture"]["source"]
         notes.append(PUBLISHED_NOTE.say(lang, source=source))
     settings = ", ".join(records.facts.setting for records in every)
     seeds = sorted({run.seed for name in names for run in every[0].get(name)})
