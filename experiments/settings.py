@@ -47,7 +47,7 @@ outfox_400 = Setting(
     max_tokens=128,
     epochs=3,
     train_texts=100,
-    select_texts=50,
+    select_texts=100,
     id_texts=100,
 )
 """400 essays on 100 prompts, for studies of many arms."""
