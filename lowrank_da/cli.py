@@ -143,8 +143,7 @@ def tables(arguments: Arguments) -> None:
     here = checkout()
     kept = [name for name in here.studies() if (here.results / name).is_dir()]
     for study in [arguments.study] if arguments.study else kept:
-        every = here.settings(study)
-        there = [name for name in every if (here.results / study / name).is_dir()]
+        there = here.settings_in(here.results, study)
         for setting in [arguments.setting] if arguments.setting else there:
             here.setting(setting, study)
             _tables(here, here.results, study, setting, arguments.lang)

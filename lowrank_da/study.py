@@ -101,6 +101,10 @@ class Checkout:
         modules += [self.study(study)] if study else []
         return {name: s for m in modules for name, s in vars(m).items() if isinstance(s, Setting)}
 
+    def settings_in(self, folder: Path, study: str) -> list[str]:
+        """Those in which the study has records below `folder`, in the order of their definition."""
+        return [name for name in self.settings(study) if (folder / study / name).is_dir()]
+
     def setting(self, name: str, study: str | None = None) -> Setting:
         """The setting of that name; `UserError` names the nearest one."""
         known = self.settings(study)

@@ -8,7 +8,7 @@ from lowrank_da.run import Run, load_all
 from lowrank_da.study import Checkout
 from paper import across
 from paper.figure import figures
-from paper.table import Records, Runs, SettingFacts, escape_latex, tables, where
+from paper.table import Built, Records, Runs, SettingFacts, escape_latex, tables, where
 
 
 def facts_of(runs: Runs, study: str, setting: str) -> SettingFacts:
@@ -67,11 +67,16 @@ def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path)
     return "\n".join(one.markdown() for one in built)
 
 
-def write_across(runs_folder: Path, study: str, settings: list[str], lang: str, out: Path) -> str:
-    """Write the tables over several settings of a study, where there are; return their Markdown."""
+def over_settings(runs_folder: Path, study: str, settings: list[str], lang: str) -> list[Built]:
+    """The tables over several settings of a study: of each kind of split that two of them have."""
     every = [read(runs_folder, study, setting, lang) for setting in settings]
     made = (across.build(every, kind, lang) for kind in across.KINDS)
-    built = [one for one in made if one is not None]
+    return [one for one in made if one is not None]
+
+
+def write_across(runs_folder: Path, study: str, settings: list[str], lang: str, out: Path) -> str:
+    """Write the tables over several settings of a study, where there are; return their Markdown."""
+    built = over_settings(runs_folder, study, settings, lang)
     for one in built:
         one.write(out / study / lang)
     return "\n".join(one.markdown() for one in built)

@@ -1,7 +1,7 @@
 """Tables and pictures inside README.md and the report on speed, generated from kept records.
 
-A block of the README opens with `<!-- generated:STUDY/SETTING/TABLE -->` (for the table of the
-benchmarks' targets with `<!-- generated:benchmarks/targets -->`) and closes with
+A block of the README opens with `<!-- generated:STUDY/SETTING/TABLE -->` (`STUDY/TABLE` for a table
+over a study's settings, `benchmarks/targets` for that of the benchmarks' targets) and closes with
 `<!-- /generated -->`. `python -m paper.readme` writes all of it anew; a test fails when the
 README's blocks or the report are stale.
 """
@@ -10,17 +10,20 @@ import re
 import sys
 from pathlib import Path
 
+import experiments
 from experiments.benchmarks import targets
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
+from lowrank_da.study import Checkout
 from paper import speed, table
-from paper.build import read
+from paper.build import over_settings, read
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
 BENCHMARKS = "benchmarks"
 """The folder of the kept benchmark records."""
 TARGETS = f"{BENCHMARKS}/targets"
+FORMS = f"STUDY/SETTING/TABLE, STUDY/TABLE or {TARGETS}"
 BLOCK = re.compile(
     r"(?P<open><!-- generated:(?P<name>\S+) -->\n)(?P<body>.*?)(?P<close><!-- /generated -->)",
     re.DOTALL,
@@ -28,18 +31,28 @@ BLOCK = re.compile(
 
 
 def block(name: str, kept: Path = KEPT) -> str:
-    """The Markdown of the block `STUDY/SETTING/TABLE` or `benchmarks/targets`.
+    """The Markdown of the block `STUDY/SETTING/TABLE`, `STUDY/TABLE` or `benchmarks/targets`.
 
     Raises `UserError` for a name of another form, and for an unknown setting or table.
     """
     if name == TARGETS:
         return targets.table(targets.records(kept / BENCHMARKS, speed.SIZE)) + "\n"
     parts = name.split("/")
+    if len(parts) == 2:
+        return _over_settings(*parts, kept)
     if len(parts) != 3:
-        raise UserError(f"README block {name!r}: name it STUDY/SETTING/TABLE or {TARGETS}")
+        raise UserError(f"README block {name!r}: name it {FORMS}")
     study, setting, id = parts
     records = read(kept, study, setting, "en")
     return table.find(id).build(records.runs, records.facts, "en").markdown()
+
+
+def _over_settings(study: str, id: str, kept: Path) -> str:
+    settings = Checkout(experiments).settings_in(kept, study)
+    for built in over_settings(kept, study, settings, "en"):
+        if built.id == id:
+            return built.markdown()
+    raise UserError(f"README block {study}/{id}: no such table over the settings that are kept")
 
 
 def refresh(text: str, kept: Path = KEPT) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from invented_records import save, study
+from invented_records import record, save, study
 
 from experiments.benchmarks import targets, timing
 from experiments.benchmarks.timing import Record
@@ -34,6 +34,17 @@ def test_blocks_are_filled_and_the_rest_is_kept(kept: Path) -> None:
     assert fresh.startswith("# Title\n<!-- generated:thesis/outfox/comparisons -->\n")
     assert fresh.endswith("<!-- /generated -->\ntext\n")
     assert "| lora | full |" in fresh
+
+
+def test_a_table_over_settings_has_a_block_of_its_own(tmp_path: Path) -> None:
+    for setting, away in (("without_arxiv", "ood/arxiv"), ("without_xsum", "ood/xsum")):
+        for name in ("full", "lp_ft"):
+            own = record(name, corpus_labels=("machine", "human"), roles=("select", "id", away))
+            replace(own, study="lp_ft", setting=setting).save(tmp_path)
+    found = readme.block("lp_ft/across", tmp_path)
+    assert "means over the settings without_arxiv, without_xsum" in found
+    with pytest.raises(UserError, match="lp_ft/across_collections: no such table"):
+        readme.block("lp_ft/across_collections", tmp_path)
 
 
 def test_a_changed_number_is_stale(kept: Path) -> None:
