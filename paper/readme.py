@@ -39,7 +39,7 @@ def block(name: str, kept: Path = KEPT) -> str:
         return targets.table(targets.records(kept / BENCHMARKS, speed.SIZE)) + "\n"
     parts = name.split("/")
     if len(parts) == 2:
-        return _over_settings(*parts, kept)
+        return _over_settings(parts[0], parts[1], kept)
     if len(parts) != 3:
         raise UserError(f"README block {name!r}: name it {FORMS}")
     study, setting, id = parts
