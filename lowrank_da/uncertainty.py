@@ -144,9 +144,10 @@ def combined(terms: Sequence[tuple[float, BySeed]]) -> Mean:
     return Mean(value, drawn)
 
 
-def difference(a: BySeed, b: BySeed) -> Mean:
-    """Of two classifiers' means over seeds."""
-    return combined([(1.0, a), (-1.0, b)])
+def difference(first: Sequence[BySeed], second: Sequence[BySeed]) -> Mean:
+    """Of two means over seeds and over several classifiers each, or one."""
+    terms = [(1 / len(first), own) for own in first]
+    return combined([*terms, *((-1 / len(second), own) for own in second)])
 
 
 def confusions(true: Classes, predicted: Classes, classes: int, weights: Weights) -> Counts:
@@ -210,4 +211,4 @@ def paired(
     rest: tuple[Any, ...] = (classes, groups, resamples, seed)
     a = of_confusion(statistic, true, np.atleast_2d(predicted_a), *rest)
     b = of_confusion(statistic, true, np.atleast_2d(predicted_b), *rest)
-    return difference(a, b)
+    return difference([a], [b])

@@ -111,11 +111,6 @@ def auroc(records: Records, name: str, role: str) -> BySeed:
     return estimate.ranking_by_seed(records.get(name), metrics.auroc, role)
 
 
-def at_home(records: Records, name: str, measure: Measure) -> BySeed:
-    """A measure on *id*."""
-    return measure(records, name, ID)
-
-
 def elsewhere(records: Records, name: str, measure: Measure, kind: Kind) -> BySeed:
     """The mean of a measure over a setting's splits out of distribution."""
     return BySeed.average([measure(records, name, role) for role in kind.away(records)])
@@ -124,12 +119,6 @@ def elsewhere(records: Records, name: str, measure: Measure, kind: Kind) -> BySe
 def mean(of_settings: Sequence[BySeed]) -> Mean:
     """Over settings, each of which has trainings of its own."""
     return uncertainty.combined([(1 / len(of_settings), own) for own in of_settings])
-
-
-def difference(first: Sequence[BySeed], second: Sequence[BySeed]) -> Mean:
-    """Of two arms' means over settings."""
-    terms = [(1 / len(first), own) for own in first]
-    return uncertainty.combined([*terms, *((-1 / len(second), own) for own in second)])
 
 
 def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
@@ -141,7 +130,7 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
     names = arms(every, kind)
     if len(every) < 2 or not names:
         return None
-    home = {name: [at_home(r, name, accuracy) for r in every] for name in names}
+    home = {name: [accuracy(r, name, ID) for r in every] for name in names}
     away = {name: [elsewhere(r, name, accuracy, kind) for r in every] for name in names}
     lost = {n: [a - h for a, h in zip(away[n], home[n], strict=True)] for n in names}
     other = next((name for name in OTHERS if name in names), None)
@@ -149,8 +138,8 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
     for name in names:
         if other is not None and name != other:
             _refuse_other_texts(every, name, other, kind)
-            tests[name, "away"] = difference(away[name], away[other])
-            tests[name, "lost"] = difference(lost[name], lost[other])
+            tests[name, "away"] = uncertainty.difference(away[name], away[other])
+            tests[name, "lost"] = uncertainty.difference(lost[name], lost[other])
     p = holm({pair: test.p_value for pair, test in tests.items()})
     beside = all(arm in names for arm in PUBLISHED_ARMS)
     rankings = all(
@@ -194,8 +183,7 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
 def _refuse_other_texts(every: Sequence[Records], name: str, other: str, kind: Kind) -> None:
     for records in every:
         for role in (ID, *kind.away(records)):
-            a, b = (estimate.answers(records.get(one), role) for one in (name, other))
-            estimate.refuse_other_texts(a.uid, b.uid, f"{name} and {other}", role)
+            estimate.refuse_unless_paired(records.get(name), records.get(other), role)
 
 
 def _shown(drawn: Mean, low: float = -1, high: float = 1) -> str:
@@ -206,7 +194,7 @@ def _shown(drawn: Mean, low: float = -1, high: float = 1) -> str:
 
 def _ranking(every: Sequence[Records], name: str, kind: Kind) -> Row:
     """AUROC at home and elsewhere."""
-    home = mean([at_home(records, name, auroc) for records in every])
+    home = mean([auroc(records, name, ID) for records in every])
     away = mean([elsewhere(records, name, auroc, kind) for records in every])
     return tuple(estimate.Estimate.of(one, None, 0, 1).show() for one in (home, away))
 

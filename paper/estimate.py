@@ -98,6 +98,12 @@ def refuse_other_texts(a: NDArray[np.uint64], b: NDArray[np.uint64], who: str, r
         raise UserError(f"{who} answer different texts of {role}; run them again on one corpus")
 
 
+def refuse_unless_paired(first: Sequence[Run], second: Sequence[Run], role: str) -> None:
+    """Raise `UserError` unless two arms answered the same texts."""
+    a, b = answers(first, role), answers(second, role)
+    refuse_other_texts(a.uid, b.uid, f"{first[0].name} and {second[0].name}", role)
+
+
 def _of_one(run: Run, role: str) -> Answers:
     p = run.predictions[role]
     index = np.array([run.labels.index(c) if c in run.labels else -1 for c in run.corpus_labels])
@@ -133,13 +139,13 @@ class Estimates:
         )
 
 
-def of(sample: BySeed, low: float = 0.0, high: float = 1.0) -> Estimates:
-    """The mean over seeds, with its interval between the least and greatest value there can be."""
+def of(sample: BySeed) -> Estimates:
+    """The mean over seeds of shares, whose intervals stay between 0 and 1."""
     ends = sample.mean().interval()
     return Estimates(
         sample.value.mean(axis=0),
-        np.maximum(ends.low, low),
-        np.minimum(ends.high, high),
+        np.maximum(ends.low, 0.0),
+        np.minimum(ends.high, 1.0),
         sample.value.std(axis=0, ddof=1) if len(sample.value) > 1 else None,
     )
 

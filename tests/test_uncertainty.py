@@ -186,7 +186,7 @@ def test_with_three_seeds_it_holds_at_least_as_often_as_it_says(spread):
 def test_a_sum_of_means_has_the_degrees_of_freedom_of_welch():
     a, b = np.array([0.7, 0.75, 0.9]), np.array([0.5, 0.52, 0.51, 0.56])
     still = [BySeed(own, np.tile(own, (200_000, 1))) for own in (a, b)]
-    test = uncertainty.difference(*still)
+    test = uncertainty.difference(*([own] for own in still))
     theirs = ttest_ind(a, b, equal_var=False)
     ends = theirs.confidence_interval(0.95)
     assert (test.interval().low, test.interval().high) == pytest.approx(tuple(ends), abs=0.01)

@@ -109,12 +109,12 @@ class Trained:
 
 
 def trained(
-    folder: Path, setting: str, arm: str, rates: Mapping[str, float], machine: Machine
+    folder: Path, setting: str, arm: str, tuned: Mapping[str, float], machine: Machine
 ) -> Trained:
     """Train one arm anew by the code in `folder`, at these rates."""
     precision = "bf16" if machine.precision == "bf16-mixed" else "fp32"
     with TemporaryDirectory() as out:
-        asked = [setting, arm, dict(rates), machine.device.type, precision, out]
+        asked = [setting, arm, dict(tuned), machine.device.type, precision, out]
         command = [sys.executable, "-c", SCRIPT, json.dumps(asked)]
         inside = os.environ | {"PYTHONPATH": str(folder)}
         done = subprocess.run(command, cwd=folder, env=inside, capture_output=True, text=True)
@@ -131,7 +131,8 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     here = checkout()
     setting = here.setting(size.setting)
     arms = size.arms or ("full", "lora_published", "lora", *thesis.binaries(setting))
-    tuned, last = rates(here), dict[str, Trained]()
+    tuned = rates(here)
+    last: dict[str, Trained] = {}
     needed: dict[str, float] = {}
 
     def repeat(folder: Path, arm: str, which: str) -> Measurement:

@@ -43,14 +43,14 @@ def compare(first: Sequence[Run], second: Sequence[Run], role: str = ID) -> Pair
     Raises `UserError` when they answered different texts.
     """
     a, b = estimate.answers(first, role), estimate.answers(second, role)
-    estimate.refuse_other_texts(a.uid, b.uid, f"{first[0].name} and {second[0].name}", role)
+    estimate.refuse_unless_paired(first, second, role)
     of_a, of_b = (
         estimate.confusion_by_seed(runs, metrics.macro_f1, role) for runs in (first, second)
     )
     right = {run.seed: row == a.true for run, row in zip(first, a.predicted, strict=True)}
     other = {run.seed: row == b.true for run, row in zip(second, b.predicted, strict=True)}
     p = [metrics.mcnemar(right[seed], other[seed]) for seed in sorted(right.keys() & other.keys())]
-    test = uncertainty.difference(of_a, of_b)
+    test = uncertainty.difference([of_a], [of_b])
     spread = estimate.spread_of_difference(first, of_a.value, second, of_b.value)
     return Paired(estimate.Estimate.of(test, spread), test.p_value, max(p) if p else None)
 

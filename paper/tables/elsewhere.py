@@ -19,11 +19,11 @@ FPR = Text("in FPR at the home threshold", "в FPR при домашнем по�
 CARRIED = Text("in balanced accuracy, there less at home", "в balanced accuracy, там минус дома")
 NOTE = Text(
     "Differences of the arm less {other}, with p-values that are adjusted by Holm's method over the"
-    " {tests} tests of their column, in one setting. An FPR below zero is better. The last column"
-    " is of what is lost on the way: above zero, the arm loses less.",
-    "Разности: модель минус {other}; p-значения с поправкой Холма на число тестов столбца, {tests},"
-    " в одной настройке. FPR ниже нуля лучше. Последний столбец о потерях по дороге: выше нуля"
-    " модель теряет меньше.",
+    " tests of their column, in one setting. An FPR below zero is better. The last column is of"
+    " what is lost on the way: above zero, the arm loses less.",
+    "Разности: модель минус {other}; p-значения с поправкой Холма на число тестов столбца, в одной"
+    " настройке. FPR ниже нуля лучше. Последний столбец о потерях по дороге: выше нуля модель"
+    " теряет меньше.",
 )
 
 
@@ -97,8 +97,7 @@ class Elsewhere(Table):
                 rows.append(("" if rows else role, name, *cells))
             groups.append(tuple(rows))
         header = tuple(column.say(lang) for column in (SPLIT, FIRST, *MEASURES))
-        tests = len(roles) * len(names)
-        return Body(header, tuple(groups), (NOTE.say(lang, other=self.other, tests=tests),))
+        return Body(header, tuple(groups), (NOTE.say(lang, other=self.other),))
 
     def _column(
         self, measure: Measure, arms: dict[tuple[str, str], Sequence[Run]], records: Records
@@ -110,9 +109,8 @@ class Elsewhere(Table):
         other, shown, p = records.get(self.other), {}, {}
         for (role, name), runs in arms.items():
             if possible(measure, [*runs, *other], role):
-                a, b = estimate.answers(runs, role), estimate.answers(other, role)
-                estimate.refuse_other_texts(a.uid, b.uid, f"{name} and {self.other}", role)
-                test = uncertainty.difference(measure(runs, role), measure(other, role))
+                estimate.refuse_unless_paired(runs, other, role)
+                test = uncertainty.difference([measure(runs, role)], [measure(other, role)])
                 shown[role, name] = estimate.Estimate.of(test, None).show()
                 p[role, name] = test.p_value
         adjusted = holm(p)

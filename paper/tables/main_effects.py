@@ -1,7 +1,6 @@
 """Where LoRA sits and how it starts: what each choice does in the mean over the other choices."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lowrank_da import metrics, uncertainty
@@ -47,11 +46,6 @@ def complete(runs: Runs) -> bool:
     return len(placed(runs)) == combinations > 1
 
 
-def mean(several: Sequence[BySeed], sign: float = 1.0) -> list[tuple[float, BySeed]]:
-    """The terms of their mean."""
-    return [(sign / len(several), own) for own in several]
-
-
 @dataclass(frozen=True, kw_only=True)
 class MainEffects(Table):
     """A group a factor, a row a level."""
@@ -76,8 +70,7 @@ class MainEffects(Table):
         for (factor, level), own in of_level.items():
             first = of_level.get((factor, FACTORS[factor][0]))
             if first is not None and first is not own:
-                terms = [*mean(own), *mean(first, -1.0)]
-                tests[factor, level] = uncertainty.combined(terms)
+                tests[factor, level] = uncertainty.difference(own, first)
         p = holm({pair: test.p_value for pair, test in tests.items()})
         groups = []
         for factor, every_level in FACTORS.items():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from invented_records import record
 
+from lowrank_da import uncertainty
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.run import Run
 from paper import across
@@ -89,7 +90,7 @@ def test_differences_are_those_of_the_means_and_are_tested() -> None:
         assert carried[0] == pytest.approx(wanted, abs=0.051)
         assert away[1] < away[0] < away[2]
         assert carried[1] < carried[0] < carried[2]
-    raw = across.difference(
+    raw = uncertainty.difference(
         *(
             [across.elsewhere(r, name, across.accuracy, OTHERS) for r in EVERY]
             for name in ("lp_ft", "full")
