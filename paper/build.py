@@ -1,13 +1,18 @@
 """From a folder of records to every table and figure of one setting in one language."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from matplotlib.figure import Figure as Drawing
 
 import experiments
 from lowrank_da.files import atomic
 from lowrank_da.run import Run, load_all
 from lowrank_da.study import Checkout
 from paper import across
-from paper.figure import figures
+from paper.figure import figures, save
+from paper.figures import elsewhere
 from paper.table import Built, Records, Runs, SettingFacts, escape_latex, tables, where
 
 
@@ -74,11 +79,28 @@ def over_settings(runs_folder: Path, study: str, settings: list[str], lang: str)
     return [one for one in made if one is not None]
 
 
+def drawings(records: Records) -> dict[str, Callable[[], Drawing]]:
+    """How each figure of a setting is drawn, by its id."""
+    return {f.id: partial(f.drawing, records) for f in figures() if f.applies(records.runs)}
+
+
+def drawings_over(
+    runs_folder: Path, study: str, settings: list[str], lang: str
+) -> dict[str, Callable[[], Drawing]]:
+    """The same over several settings of a study, where they share arms judged elsewhere."""
+    every = [read(runs_folder, study, setting, lang) for setting in settings]
+    possible = len(every) > 1 and elsewhere.possible(every)
+    return {"elsewhere": partial(elsewhere.drawn, every)} if possible else {}
+
+
 def write_across(runs_folder: Path, study: str, settings: list[str], lang: str, out: Path) -> str:
-    """Write the tables over several settings of a study, where there are; return their Markdown."""
+    """Write the tables and figures over several settings of a study; return the Markdown."""
     built = over_settings(runs_folder, study, settings, lang)
+    home = out / study / lang
     for one in built:
-        one.write(out / study / lang)
+        one.write(home)
+    for id, draw in drawings_over(runs_folder, study, settings, lang).items():
+        save(draw, home / f"{id}.png", home / f"{id}.pdf")
     return "\n".join(one.markdown() for one in built)
 
 

@@ -6,6 +6,7 @@ and its figures as values in `FIGURES`.
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,23 @@ STYLE: list[str | Path | dict[str, Any]] = [
 NO_METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    "svg": {"Creator": None, "Date": None},
 }
+SVG = {"svg.fonttype": "none", "svg.hashsalt": "lowrank_da", "font.family": "sans-serif"}
+"""Letters stay letters, and identifiers do not depend on chance."""
 DPI = 200
+MARKERS = "osD^v<>pPX*hd8"
+"""Of arms: told apart in grey, too."""
+
+
+def save(draw: Callable[[], matplotlib.figure.Figure], *paths: Path) -> None:
+    """Draw in the one style and write, by atomic rename, each path in the format of its ending."""
+    with matplotlib.style.context([*STYLE, SVG]):
+        drawing = draw()
+        for path in paths:
+            kind = path.suffix.removeprefix(".")
+            with atomic(path) as temporary:
+                drawing.savefig(temporary, format=kind, dpi=DPI, metadata=NO_METADATA[kind])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +73,17 @@ class Figure(ABC):
     def draw(self, records: Records) -> matplotlib.figure.Figure:
         """The drawing; a run that is missing is left out and said to be missing."""
 
-    def write(self, records: Records, folder: Path) -> list[Path]:
-        """`<folder>/<id>.png` and `.pdf`, each by atomic rename.
-
-        Raises `UserError` when the runs it compares read different texts.
-        """
+    def drawing(self, records: Records) -> matplotlib.figure.Figure:
+        """What is drawn; raises `UserError` when the runs it compares read different texts."""
         used = self.uses(records)
         if used:
             one_fingerprint(used)
-        paths = []
-        with matplotlib.style.context(STYLE):
-            drawing = self.draw(records)
-            for kind, metadata in NO_METADATA.items():
-                paths.append(folder / f"{self.id}.{kind}")
-                with atomic(paths[-1]) as temporary:
-                    drawing.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
+        return self.draw(records)
+
+    def write(self, records: Records, folder: Path) -> list[Path]:
+        """`<folder>/<id>.png` and `.pdf`, as `save` and `drawing` say."""
+        paths = [folder / f"{self.id}.{kind}" for kind in ("png", "pdf")]
+        save(lambda: self.drawing(records), *paths)
         return paths
 
 

@@ -2,8 +2,9 @@
 
 A block of the README opens with `<!-- generated:STUDY/SETTING/TABLE -->` (`STUDY/TABLE` for a table
 over a study's settings, `benchmarks/targets` for that of the benchmarks' targets) and closes with
-`<!-- /generated -->`. `python -m paper.readme` writes all of it anew; a test fails when the
-README's blocks or the report are stale.
+`<!-- /generated -->`. A picture is `experiments/results/STUDY/FIGURE.svg`, over a study's settings,
+or `STUDY/SETTING/FIGURE.svg`. `python -m paper.readme` writes all of it anew; a test fails when the
+README's blocks, its pictures or the report are stale.
 """
 
 import re
@@ -15,8 +16,9 @@ from experiments.benchmarks import targets
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 from lowrank_da.study import Checkout
-from paper import speed, table
+from paper import build, speed, table
 from paper.build import over_settings, read
+from paper.figure import save
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
@@ -27,6 +29,10 @@ FORMS = f"STUDY/SETTING/TABLE, STUDY/TABLE or {TARGETS}"
 BLOCK = re.compile(
     r"(?P<open><!-- generated:(?P<name>\S+) -->\n)(?P<body>.*?)(?P<close><!-- /generated -->)",
     re.DOTALL,
+)
+
+PICTURE = re.compile(
+    r"\(experiments/results/(?P<study>\w+)/(?:(?P<setting>\w+)/)?(?P<id>\w+)\.svg\)"
 )
 
 
@@ -71,12 +77,35 @@ def stale(text: str, kept: Path = KEPT) -> list[str]:
     return [old["name"] for old, new in pairs if old["body"] != new["body"]]
 
 
+def draw(text: str, kept: Path = KEPT, out: Path = KEPT) -> list[Path]:
+    """Draw every picture of studies that `text` shows from the records in `kept`, below `out`.
+
+    Raises `UserError` for a figure that is unknown or that these records do not make.
+    """
+    paths = []
+    for found in PICTURE.finditer(text):
+        study, setting, id = found["study"], found["setting"], found["id"]
+        if study == BENCHMARKS:
+            continue
+        if setting:
+            drawings = build.drawings(read(kept, study, setting, "en"))
+        else:
+            settings = Checkout(experiments).settings_in(kept, study)
+            drawings = build.drawings_over(kept, study, settings, "en")
+        if id not in drawings:
+            raise UserError(f"README picture {found[0]}: the records make no such figure")
+        paths.append(out / study / (setting or "") / f"{id}.svg")
+        save(drawings[id], paths[-1])
+    return paths
+
+
 def main() -> int:
     """Write all of it anew: 0, or 2 with one line on standard error when a record is missing."""
     readme = ROOT / "README.md"
     try:
         speed.write(KEPT / BENCHMARKS)
         fresh = refresh(readme.read_text())
+        draw(fresh)
         with atomic(readme) as temporary:
             temporary.write_text(fresh)
     except UserError as error:

@@ -6,16 +6,15 @@ same bytes.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import matplotlib
-import matplotlib.style
 from matplotlib.figure import Figure as Drawing
 
 from experiments.benchmarks import timing
 from experiments.benchmarks.timing import Record
 from lowrank_da.files import atomic
-from paper.figure import STYLE
+from paper.figure import save
 
 METHODS = {"lora": "LoRA, rank 8 on all maps", "full": "full fine-tuning"}
 CONTESTANTS = {
@@ -145,17 +144,12 @@ def write(kept: Path) -> list[Path]:
 
     Raises `UserError` when a record is damaged.
     """
-    # Letters stay letters, and identifiers do not depend on chance or on the day.
-    own = {"svg.fonttype": "none", "svg.hashsalt": "speed", "font.family": "sans-serif"}
     paths = []
     for picture, (benchmark, drawn) in PICTURES.items():
         record = kept / f"{benchmark}-{SIZE}-cpu.json"
         if record.exists():
             paths.append(kept / f"{picture}.svg")
-            with matplotlib.style.context([*STYLE, own]):
-                drawing, about = drawn(Record.load(record)), {"Date": None, "Creator": None}
-                with atomic(paths[-1]) as temporary:
-                    drawing.savefig(temporary, format="svg", metadata=about)
+            save(partial(drawn, Record.load(record)), paths[-1])
     paths.append(kept / "README.md")
     with atomic(paths[-1]) as temporary:
         temporary.write_text(report(kept))

@@ -11,14 +11,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from lowrank_da import metrics
 from lowrank_da.run import Run
 from paper import estimate, words
-from paper.figure import OfArms
+from paper.figure import MARKERS, OfArms
 from paper.rows import mean_seconds
 from paper.table import Records, Runs
 from paper.words import Text
 
 PARAMETERS = Text("trained parameters", "обучаемых параметров")
-MARKERS = "osD^v<>pPX*hd8"
-"""Told apart in grey, too."""
 Point = tuple[str, float, estimate.Estimate]
 
 

@@ -8,6 +8,7 @@ from lowrank_da import uncertainty
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.run import Run
 from paper import across
+from paper.figures import elsewhere
 from paper.table import Records, SettingFacts
 
 TWO = ("machine", "human")
@@ -141,3 +142,45 @@ def test_without_human_texts_there_is_no_ranking() -> None:
     built = across.build([records(setting, classes) for setting in OODS], OTHERS, "en")
     assert built is not None
     assert {row[5:7] for row in built.body.groups[0]} == {("-", "-")}
+
+
+# -- the picture
+
+
+def test_the_picture_has_a_marker_where_an_arm_is_good_on_a_split() -> None:
+    shown = elsewhere.rows(EVERY)
+    assert [(one.facts.setting, role) for one, role in shown] == [
+        ("without_arxiv", ID),
+        ("without_arxiv", "ood/arxiv"),
+        ("against_llama", ID),
+        ("against_llama", "ood/ChatGPT"),
+        ("against_llama", "ood/PaLM"),
+    ]
+    accuracy, blamed = elsewhere.drawn(EVERY).axes
+    labels = [label.get_text() for label in accuracy.get_yticklabels()]
+    assert labels[:2] == ["without_arxiv: at home", "without_arxiv: arxiv"]
+    assert [one.get_label() for one in accuracy.containers] == sorted(SKILLS)
+    for container, name in zip(accuracy.containers, sorted(SKILLS), strict=True):
+        x, y = container[0].get_data()
+        assert [round(place) for place in y] == list(range(len(shown)))
+        for value, (one, role) in zip(x, shown, strict=True):
+            matrices = [run.confusion(role) for run in one.get(name)]
+            recall = [np.diagonal(m) / m.sum(axis=1) for m in matrices]
+            assert value == pytest.approx(np.mean(recall))
+    assert blamed.get_xlabel() == "FPR at the home threshold"
+
+
+def test_the_picture_has_the_arms_that_all_were_judged_on() -> None:
+    alone = Records({"full": EVERY[0].runs["full"]}, EVERY[0].facts, "en")
+    assert elsewhere.judged(elsewhere.rows([alone, EVERY[1]])) == ["full"]
+    assert elsewhere.possible([alone, EVERY[1]])
+    none = Records({"lp_ft": EVERY[0].runs["lp_ft"]}, EVERY[0].facts, "en")
+    assert not elsewhere.possible([alone, none])
+    assert not elsewhere.possible([])
+    at_home = {n: [record(n, 0, corpus_labels=TWO)] for n in SKILLS}
+    assert not elsewhere.possible([Records(at_home, EVERY[0].facts, "en")])
+
+
+def test_without_human_texts_the_picture_blames_nobody() -> None:
+    questions = [records(setting, ("LOC", "NUM")) for setting in OODS]
+    assert len(elsewhere.drawn(questions).axes) == 1

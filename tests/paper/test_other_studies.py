@@ -274,8 +274,8 @@ def test_figures_are_drawn_where_they_apply(runs: dict[str, list[Run]], tmp_path
     }
     for some, ids in (
         (thesis, {"confusion", "confusion_full", "confusion_lora", "cost"}),
-        (runs, {"pareto"}),
-        (prompts, {"pareto", "prompts"}),
+        (runs, {"elsewhere", "pareto"}),
+        (prompts, {"elsewhere", "pareto", "prompts"}),
     ):
         applying = [figure for figure in figures() if figure.applies(some)]
         assert {figure.id for figure in applying} <= ids

@@ -1,8 +1,10 @@
 """Generated blocks of the README are never stale."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from invented_records import record, save, study
 
@@ -36,15 +38,35 @@ def test_blocks_are_filled_and_the_rest_is_kept(kept: Path) -> None:
     assert "| lora | full |" in fresh
 
 
-def test_a_table_over_settings_has_a_block_of_its_own(tmp_path: Path) -> None:
+@pytest.fixture
+def domains(tmp_path: Path) -> Path:
     for setting, away in (("without_arxiv", "ood/arxiv"), ("without_xsum", "ood/xsum")):
         for name in ("full", "lp_ft"):
             own = record(name, corpus_labels=("machine", "human"), roles=("select", "id", away))
             replace(own, study="lp_ft", setting=setting).save(tmp_path)
-    found = readme.block("lp_ft/across", tmp_path)
+    return tmp_path
+
+
+def test_a_table_over_settings_has_a_block_of_its_own(domains: Path) -> None:
+    found = readme.block("lp_ft/across", domains)
     assert "means over the settings without_arxiv, without_xsum" in found
     with pytest.raises(UserError, match="lp_ft/across_collections: no such table"):
-        readme.block("lp_ft/across_collections", tmp_path)
+        readme.block("lp_ft/across_collections", domains)
+
+
+def test_pictures_that_a_page_shows_are_drawn_with_the_same_bytes(domains: Path) -> None:
+    names = ("lp_ft/elsewhere", "lp_ft/without_xsum/elsewhere")
+    text = "".join(f"![x](experiments/results/{name}.svg)\n" for name in names)
+    first = readme.draw(f"![x](experiments/results/benchmarks/speed.svg)\n{text}", domains, domains)
+    assert first == [domains / f"{name}.svg" for name in names]
+    bytes_of = [path.read_bytes() for path in first]
+    assert b">without_arxiv: arxiv<" in bytes_of[0]
+    assert b">xsum<" in bytes_of[1]
+    assert b"arxiv" not in bytes_of[1]
+    again = readme.draw(text, domains, domains / "again")
+    assert [path.read_bytes() for path in again] == bytes_of
+    with pytest.raises(UserError, match=r"lp_ft/places.svg\): the records make no such figure"):
+        readme.draw("![x](experiments/results/lp_ft/places.svg)", domains, domains)
 
 
 def test_a_changed_number_is_stale(kept: Path) -> None:
@@ -67,6 +89,20 @@ def test_bad_blocks_are_refused(kept: Path) -> None:
 
 def test_the_readme_is_fresh() -> None:
     assert readme.stale((ROOT / "README.md").read_text()) == []
+
+
+NUMBER = re.compile(r"-?\d+\.\d+")
+
+
+def test_the_pictures_of_the_readme_are_fresh(tmp_path: Path) -> None:
+    drawn = readme.draw((ROOT / "README.md").read_text(), out=tmp_path)
+    assert drawn
+    for path in drawn:
+        fresh, shown = (one.read_text() for one in (path, readme.KEPT / path.relative_to(tmp_path)))
+        assert NUMBER.sub("x", fresh) == NUMBER.sub("x", shown), path
+        # In points of a page: another processor may round the last digit otherwise.
+        places = [[float(x) for x in NUMBER.findall(text)] for text in (fresh, shown)]
+        np.testing.assert_allclose(*places, atol=0.1)
 
 
 def measured(**seconds: float) -> Record:
