@@ -172,7 +172,7 @@ def sweep(arguments: Arguments) -> None:
     if arguments.ray and arguments.threads:
         raise UserError("--threads: Ray shares its nodes' processors out itself; leave it away")
     asked = (arguments.trials, arguments.timeout, arguments.seed)
-    study = here.run(machine, *asked, ray_address=arguments.ray)
+    study = here.run(machine, *asked, ray_address=arguments.ray, one_worker=arguments.quiet)
     if arguments.quiet:
         return
     from lowrank_da.sweep_figures import draw
@@ -304,7 +304,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--storage", help="an Optuna storage's URL; by default SQLite in runs/")
     command.add_argument("--timeout", type=float, help="seconds after which no trial is begun")
     command.add_argument("--seed", type=int, default=0, help="of the sampler")
-    command.add_argument("--quiet", action="store_true", help="no report, no winner: one worker")
+    command.add_argument(
+        "--quiet", action="store_true", help="be one of the workers: no report, no winner"
+    )
     _machine(command)
 
     command = add("keep", keep)

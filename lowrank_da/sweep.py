@@ -288,13 +288,15 @@ class Sweep:
         timeout: float | None = None,
         seed: int = 0,
         ray_address: str | None = None,
+        one_worker: bool = False,
     ) -> optuna.Study:
         """Do trials until all of a grid's are done, or `trials` of them, or the time is over.
 
         `trials` counts those that are finished already; without it a sampler gets `TRIALS`. With
         several workers of the machine each is a process with its threads, and the seed of its
         sampler; with `ray_address` they are spread over the nodes of that cluster, and share its
-        processors. A trial that has been begun when the time is over is finished.
+        processors. With `one_worker` this process is one of the machine's, and starts no others.
+        A trial that has been begun when the time is over is finished.
         """
         if trials is not None and trials < 1:
             raise UserError(f"--trials {trials}: at least one is needed")
@@ -302,9 +304,11 @@ class Sweep:
             raise UserError(f"--timeout {timeout:g}: a positive number of seconds is needed")
         if ray_address and self.url().startswith("sqlite"):
             raise UserError("--ray wants a --storage that several hosts can share: PostgreSQL")
+        if one_worker and ray_address:
+            raise UserError("--quiet: this is one worker, and --ray starts several")
         study = self.open(seed)
         self.queue(study)
-        if machine.workers > 1 or ray_address:
+        if (machine.workers > 1 and not one_worker) or ray_address:
             commands = self._commands(machine, trials, timeout, seed)
             if ray_address:
                 from lowrank_da import ray_workers
@@ -312,7 +316,8 @@ class Sweep:
                 device = machine.device.type
                 codes = ray_workers.run(commands, self.checkout.root, device, ray_address)
             else:
-                codes = self._spawn([[*own, "--threads", str(machine.threads)] for own in commands])
+                shares = ["--threads", str(machine.threads), "--workers", str(machine.workers)]
+                codes = self._spawn([[*own, *shares] for own in commands])
             if any(code > 0 for code in codes) or all(code < 0 for code in codes):
                 raise UserError(
                     f"{sum(map(bool, codes))} of {machine.workers} workers failed; see above"

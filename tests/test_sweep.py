@@ -330,6 +330,7 @@ def test_workers_are_started_with_their_part(
     sweep(checkout).run(machine, timeout=9, seed=2)
     options = [dict(itertools.pairwise(command)) for command in started]
     assert [own["--threads"] for own in options] == ["2"] * 3
+    assert [own["--workers"] for own in options] == ["3"] * 3
     assert [own["--seed"] for own in options] == ["6", "7", "8"]
     assert all("--quiet" in command and "ranks" in command for command in started)
 
@@ -391,6 +392,12 @@ def test_a_script_works_on_the_same_study(checkout: Checkout) -> None:
         (lambda c: Sweep(c, "ranks", "room", "sqlite:////no/x.db").open(), "cannot be opened"),
         (lambda c: sweep(c).run(MACHINE, trials=0), "--trials 0"),
         (lambda c: sweep(c).run(MACHINE, timeout=0), "--timeout 0"),
+        (
+            lambda c: Sweep(c, "ranks", "room", "postgresql://x").run(
+                MACHINE, ray_address="auto", one_worker=True
+            ),
+            "--quiet: this is one worker",
+        ),
         (
             lambda c: sweep(c).run(MACHINE, ray_address="auto"),
             "--ray wants a --storage",
@@ -502,8 +509,10 @@ def test_each_further_objective_has_a_front(
 
 def test_the_command(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["sweep", "ranks", "--setting", "room", "--device", "cpu", "--precision", "fp32"]
-    assert cli.main([*command, "--quiet", "--trials", "1"]) == 0
+    assert cli.main([*command, "--quiet", "--trials", "1", "--workers", "2"]) == 0
     assert "macro-F1 on select" not in capsys.readouterr().out
+    (first,) = trained(checkout, "ranks").values()
+    assert {run.made_by["workers"] for run in first} == {2}, "one of two, and started none"
     assert cli.main([*command, "--trials", "2"]) == 0
     assert "2 trials remain; the winner is judged when all are done." in capsys.readouterr().out
     assert WINNER not in trained(checkout, "ranks")
