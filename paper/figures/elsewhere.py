@@ -98,8 +98,10 @@ def _plot(axes: Axes, points: Sequence[Estimate], shift: float, name: str, numbe
 
 
 def _label(records: Records, role: str, several: bool) -> str:
-    split = HOME.say(records.lang) if role == ID else role.removeprefix(OOD)
-    return f"{records.facts.setting}: {split}" if several else split
+    if role != ID:
+        return role.removeprefix(OOD)
+    home = HOME.say(records.lang)
+    return f"{records.facts.setting}: {home}" if several else home
 
 
 def _ranked(runs: Sequence[Run], role: str) -> bool:

@@ -158,7 +158,7 @@ def test_the_picture_has_a_marker_where_an_arm_is_good_on_a_split() -> None:
     ]
     accuracy, blamed = elsewhere.drawn(EVERY).axes
     labels = [label.get_text() for label in accuracy.get_yticklabels()]
-    assert labels[:2] == ["without_arxiv: at home", "without_arxiv: arxiv"]
+    assert labels[:2] == ["without_arxiv: at home", "arxiv"]
     assert [one.get_label() for one in accuracy.containers] == sorted(SKILLS)
     for container, name in zip(accuracy.containers, sorted(SKILLS), strict=True):
         x, y = container[0].get_data()

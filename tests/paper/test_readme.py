@@ -60,7 +60,7 @@ def test_pictures_that_a_page_shows_are_drawn_with_the_same_bytes(domains: Path)
     first = readme.draw(f"![x](experiments/results/benchmarks/speed.svg)\n{text}", domains, domains)
     assert first == [domains / f"{name}.svg" for name in names]
     bytes_of = [path.read_bytes() for path in first]
-    assert b">without_arxiv: arxiv<" in bytes_of[0]
+    assert b">without_arxiv: at home<" in bytes_of[0]
     assert b">xsum<" in bytes_of[1]
     assert b"arxiv" not in bytes_of[1]
     again = readme.draw(text, domains, domains / "again")
