@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from lowrank_da.run import Run
 from paper import estimate, words
 from paper.arms import found
 from paper.table import MISSING, Body, Records, Row, Runs, SettingFacts, Table
-from paper.tables.comparison import holm, p_value
+from paper.tables.comparison import P_VALUE, compare, holm, p_value
 from paper.words import Text
 
 NAME = re.compile(r"prompt_(?P<tokens>\d+)_(?P<start>\w+)")
@@ -22,17 +22,20 @@ NAME = re.compile(r"prompt_(?P<tokens>\d+)_(?P<start>\w+)")
 STARTS = ("random", "text")
 TOKENS, START = Text("tokens", "токенов"), Text("start", "начало")
 DEVIATION = Text("standard deviation over seeds", "стандартное отклонение по начальным числам")
+ABOVE = Text("above random start", "выше случайного начала")
 ENDS = Text("least to greatest", "от наименьшего до наибольшего")
 TEST = Text("p, equal spread (Holm)", "p, равный разброс (Холм)")
 NOTE = Text(
     "The standard deviation is that of macro-F1 on id between seeds that answer the same texts; its"
     " 95 % interval is that of a normal sample's. p: Brown-Forsythe test that both starts of a"
-    " length spread equally, as if their seeds were independent, adjusted by Holm's method over"
-    " {tests} lengths. With few seeds a large p does not show that they do.",
+    " length spread equally, as if their seeds were independent. p-values are adjusted by Holm's"
+    " method, over {above} differences and {apart} tests of spread. With few seeds a large p does"
+    " not show that there is no difference.",
     "Стандартное отклонение macro-F1 на id между начальными числами на одних и тех же текстах; его"
     " 95 %-й интервал как у нормальной выборки. p: тест Брауна-Форсайта на равный разброс обоих"
-    " начал одной длины (как при независимых начальных числах), с поправкой Холма на число длин:"
-    " {tests}. При немногих начальных числах большое p не доказывает равенства.",
+    " начал одной длины (как при независимых начальных числах). p с поправкой Холма: разностей"
+    " {above}, тестов разброса {apart}. При немногих начальных числах большое p не доказывает"
+    " равенства.",
 )
 
 
@@ -68,40 +71,50 @@ class Spread(Table):
         return len({tokens for tokens, _ in by_prompt(runs)}) > 1
 
     def body(self, records: Records) -> Body:
-        """One group a length; the test stands in its last row."""
+        """One group a length; both tests stand in the row of the start from words."""
         prompts = by_prompt(records.runs)
-        lengths = sorted({tokens for tokens, _ in prompts})
-        samples = {n: [macro_f1(prompts.get((n, start), ())) for start in STARTS] for n in lengths}
-        tested = {
-            (str(tokens), ""): float(stats.levene(*both, center="median").pvalue)
-            for tokens, both in samples.items()
-            if all(len(one) > 2 for one in both) and any(np.ptp(one) > 0 for one in both)
+        random, text = STARTS
+        pairs = {
+            (str(tokens), start): (runs, prompts[tokens, random])
+            for (tokens, start), runs in prompts.items()
+            if start == text and (tokens, random) in prompts
         }
-        adjusted = holm(tested)
-        groups = []
-        for tokens in lengths:
-            rows = [_row(k, runs) for k, runs in prompts.items() if k[0] == tokens]
-            ends = [""] * (len(rows) - 1) + [p_value(adjusted, (str(tokens), ""))]
-            groups.append(tuple((*row, end) for row, end in zip(rows, ends, strict=True)))
-        columns = (TOKENS, START, words.MACRO_F1, DEVIATION, ENDS, TEST)
+        above = {row: compare(*pair) for row, pair in pairs.items()}
+        apart = {row: p for row, pair in pairs.items() if (p := brown_forsythe(*pair)) is not None}
+        p_above = holm({row: test.p_value for row, test in above.items()})
+        p_apart = holm(apart)
+        groups: dict[str, list[Row]] = {}
+        for (tokens, start), runs in prompts.items():
+            row = (str(tokens), start)
+            test = (_short(above[row].difference) if row in above else "", p_value(p_above, row))
+            mean = _short(estimate.of_confusion(runs, metrics.macro_f1)[()])
+            cells = (*row, mean, *test, *_spread(macro_f1(runs)), p_value(p_apart, row))
+            groups.setdefault(row[0], []).append(cells)
+        columns = (TOKENS, START, words.MACRO_F1, ABOVE, P_VALUE, DEVIATION, ENDS, TEST)
         header = tuple(column.say(records.lang) for column in columns)
-        return Body(header, tuple(groups), (NOTE.say(records.lang, tests=len(tested)),))
+        note = NOTE.say(records.lang, above=len(above), apart=len(apart))
+        return Body(header, tuple(map(tuple, groups.values())), (note,))
 
 
-def _row(prompt: tuple[int, str], runs: Sequence[Run]) -> Row:
-    f1 = macro_f1(runs)
-    mean = estimate.of_confusion(runs, metrics.macro_f1)[()].show()
+def brown_forsythe(*samples: Sequence[Run]) -> float | None:
+    """The p-value of equal spread; None where seeds are too few or all alike."""
+    own = [macro_f1(runs) for runs in samples]
+    if any(len(one) < 3 for one in own) or all(np.ptp(one) == 0 for one in own):
+        return None
+    return float(stats.levene(*own, center="median").pvalue)
+
+
+def _short(of: estimate.Estimate) -> str:
+    """Without the spread, which has columns of its own."""
+    return replace(of, spread=None).show()
+
+
+def _spread(f1: NDArray[np.float64]) -> tuple[str, str]:
     shown = MISSING
     if len(f1) > 1:
         own, low, high = deviation(f1)
         shown = f"{own:.3f} [{low:.3f}, {high:.3f}]"
-    return (
-        str(prompt[0]),
-        prompt[1],
-        mean.partition(" ±")[0],
-        shown,
-        f"{f1.min():.3f}–{f1.max():.3f}",
-    )
+    return shown, f"{f1.min():.3f}–{f1.max():.3f}"
 
 
 TABLES = (

@@ -318,7 +318,7 @@ def test_the_spread_has_its_interval_and_one_test_a_length() -> None:
         name: np.array([float(metrics.macro_f1(run.confusion(ID))) for run in several])
         for name, several in runs.items()
     }
-    for tokens, start, _, said, ends, _ in found:
+    for tokens, start, _, _, _, said, ends, _ in found:
         own = f1[f"prompt_{tokens}_{start}"]
         assert said.startswith(f"{own.std(ddof=1):.3f} [")
         assert ends == f"{own.min():.3f}–{own.max():.3f}"
@@ -331,7 +331,12 @@ def test_the_spread_has_its_interval_and_one_test_a_length() -> None:
     }
     adjusted = metrics.holm(list(raw.values()))
     said = ["< 0.0001" if p < 0.0001 else f"{p:.4f}" for p in adjusted]
-    assert [row[5] for row in found] == ["", said[0], "", said[1]]
+    assert [row[7] for row in found] == ["", said[0], "", said[1]]
+    for row, tokens in ((found[1], 1), (found[3], 20)):
+        test = compare(runs[f"prompt_{tokens}_text"], runs[f"prompt_{tokens}_random"])
+        assert test.difference.show().startswith(f"{row[3]} ±")
+        assert test.p_value < float(row[4]) <= 2 * test.p_value + 1e-4
+    assert [row[3:5] for row in found[::2]] == [("", ""), ("", "")]
 
 
 def test_a_deviations_interval_covers_as_often_as_it_says() -> None:
@@ -342,7 +347,9 @@ def test_a_deviations_interval_covers_as_often_as_it_says() -> None:
 
 
 def test_a_spread_needs_seeds() -> None:
-    assert all(row[3] == "-" and row[5] == "" for row in rows("spread", prompts(1, {"text": 0.0})))
+    assert all(row[5] == "-" and row[7] == "" for row in rows("spread", prompts(1, {"text": 0.0})))
+    both = rows("spread", prompts(1, {"random": 0.0, "text": 0.0}))
+    assert [row[7] for row in both] == [""] * 4
     one_length = {n: r for n, r in prompts(3, {"text": 0.0}).items() if "_20_" in n}
     assert not find("spread").applies(one_length)
 
