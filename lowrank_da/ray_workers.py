@@ -48,15 +48,16 @@ def run(commands: Sequence[list[str]], root: Path, device: str, address: str) ->
         if device == "cuda":
             needs["num_gpus"] = 1
         told = {name: value for name, value in os.environ.items() if name.startswith(TOLD)}
-        told["OMP_NUM_THREADS"] = str(needs["num_cpus"])
 
         def work(command: list[str]) -> tuple[int, str]:
             done = subprocess.run(command, cwd=root, env=os.environ | told, check=False)
             return done.returncode, ray.get_runtime_context().get_node_id()
 
         task_of = ray.remote(max_retries=0, scheduling_strategy="SPREAD", **needs)(work)
+        # On how many nodes they are the records cannot know: they say how many they are at most.
+        part = ["--threads", str(needs["num_cpus"]), "--workers", str(len(commands))]
         codes = []
-        for number, task in enumerate([task_of.remote(command) for command in commands]):
+        for number, task in enumerate([task_of.remote([*own, *part]) for own in commands]):
             try:
                 code, node = ray.get(task)
                 print(f"worker {number} on node {node}: exit code {code}", file=sys.stderr)

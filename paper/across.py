@@ -137,7 +137,7 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
     tests: dict[tuple[str, str], Mean] = {}
     for name in names:
         if other is not None and name != other:
-            _refuse_other_texts(every, name, other, kind)
+            refuse_other_texts(every, name, other, kind)
             tests[name, "away"] = uncertainty.difference(away[name], away[other])
             tests[name, "lost"] = uncertainty.difference(lost[name], lost[other])
     p = holm({pair: test.p_value for pair, test in tests.items()})
@@ -152,11 +152,11 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
     rows = []
     for name in names:
         row: Row = (name, *(_published(name) if beside else ()))
-        row += (_shown(mean(home[name]), 0, 1), _shown(mean(away[name]), 0, 1))
+        row += (points(mean(home[name]), 0, 1), points(mean(away[name]), 0, 1))
         row += _ranking(every, name, kind) if rankings else (MISSING, MISSING)
         for what in ("away", "lost") if other is not None else ():
             test = tests.get((name, what))
-            row += ("", "") if test is None else (_shown(test), p_value(p, (name, what)))
+            row += ("", "") if test is None else (points(test), p_value(p, (name, what)))
         rows.append(row)
     columns: tuple[Text, ...] = (ID_PUBLISHED, OOD_PUBLISHED) if beside else ()
     columns += (ID_ACCURACY, OOD_ACCURACY, ID_AUROC, OOD_AUROC)
@@ -180,14 +180,15 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
     )
 
 
-def _refuse_other_texts(every: Sequence[Records], name: str, other: str, kind: Kind) -> None:
+def refuse_other_texts(every: Sequence[Records], name: str, other: str, kind: Kind) -> None:
+    """Raise `UserError` unless two arms answered the same texts in every setting."""
     for records in every:
         for role in (ID, *kind.away(records)):
             estimate.refuse_unless_paired(records.get(name), records.get(other), role)
 
 
-def _shown(drawn: Mean, low: float = -1, high: float = 1) -> str:
-    """`84.3 [82.0, 86.1]`, in hundredths."""
+def points(drawn: Mean, low: float = -1, high: float = 1) -> str:
+    """`84.3 [82.0, 86.1]`: a share, or a difference of two, in hundredths."""
     one = estimate.Estimate.of(drawn, None, low, high)
     return f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
 

@@ -10,10 +10,11 @@ import experiments
 from lowrank_da.files import atomic
 from lowrank_da.run import Run, load_all
 from lowrank_da.study import Checkout
-from paper import across
+from paper import across, parts
 from paper.figure import figures, save
 from paper.figures import elsewhere
 from paper.table import Built, Records, Runs, SettingFacts, escape_latex, tables, where
+from paper.tables.out_of_domain import ood_roles
 
 
 def facts_of(runs: Runs, study: str, setting: str) -> SettingFacts:
@@ -49,7 +50,7 @@ def read(folder: Path, study: str, setting: str, lang: str) -> Records:
 def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path) -> str:
     """Write every table and figure below `out/<study>/<setting>/<lang>`; return the Markdown.
 
-    Beside them lie `tables.tex` and `figures.tex`, which `main.tex` inputs. Everything is built
+    Beside them lie `tables.tex` and `figures.tex`, which `main.tex` inputs. Every table is built
     before the first file is written. Raises `UserError` for damaged records, for runs on different
     texts, and for an unknown study, setting or language.
     """
@@ -73,10 +74,10 @@ def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path)
 
 
 def over_settings(runs_folder: Path, study: str, settings: list[str], lang: str) -> list[Built]:
-    """The tables over several settings of a study: of each kind of split that two of them have."""
+    """The tables over several settings of a study: those that two of them have the arms for."""
     every = [read(runs_folder, study, setting, lang) for setting in settings]
-    made = (across.build(every, kind, lang) for kind in across.KINDS)
-    return [one for one in made if one is not None]
+    made = [across.build(every, kind, lang) for kind in across.KINDS]
+    return [one for one in (*made, parts.build(every, lang)) if one is not None]
 
 
 def drawings(records: Records) -> dict[str, Callable[[], Drawing]]:
@@ -87,9 +88,10 @@ def drawings(records: Records) -> dict[str, Callable[[], Drawing]]:
 def drawings_over(
     runs_folder: Path, study: str, settings: list[str], lang: str
 ) -> dict[str, Callable[[], Drawing]]:
-    """The same over several settings of a study, where they share arms judged elsewhere."""
+    """The same over those settings of a study that have splits elsewhere."""
     every = [read(runs_folder, study, setting, lang) for setting in settings]
-    possible = len(every) > 1 and elsewhere.possible(every)
+    every = [records for records in every if ood_roles(records.runs)]
+    possible = len(every) > 1 and elsewhere.possible([records.runs for records in every])
     return {"elsewhere": partial(elsewhere.drawn, every)} if possible else {}
 
 

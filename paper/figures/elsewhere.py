@@ -8,7 +8,7 @@ from matplotlib.figure import Figure as Drawing
 
 from lowrank_da import metrics
 from lowrank_da.corpus import ID, OOD, SELECT
-from lowrank_da.run import Run
+from lowrank_da.run import Run, one_fingerprint
 from paper import estimate
 from paper.arms import found
 from paper.estimate import Estimate
@@ -26,37 +26,37 @@ FACES = ("white", "0.6", "black")
 ROW = 0.085
 """Inches of an arm in a row."""
 
-Row = tuple[Records, str]
-"""A setting's records, and the split that a row is of."""
+
+def splits(runs: Runs) -> list[str]:
+    """Of a setting: home first, then every other one that some arm was judged on."""
+    return [ID, *ood_roles(runs)]
 
 
-def rows(every: Sequence[Records]) -> list[Row]:
-    """Of each setting home first, then every other split that its arms were judged on."""
-    return [(records, role) for records in every for role in (ID, *ood_roles(records.runs))]
+def judged(every: Sequence[Runs]) -> list[str]:
+    """The arms that were judged on all splits of all these settings."""
+
+    def whole(name: str, runs: Runs) -> bool:
+        own = runs.get(name, ())
+        return bool(own) and all(role in r.result["splits"] for r in own for role in splits(runs))
+
+    return [name for name in found(every[0]) if all(whole(name, runs) for runs in every)]
 
 
-def judged(shown: Sequence[Row]) -> list[str]:
-    """The arms that were judged on all of these."""
-    return [
-        name
-        for name in found(shown[0][0].runs)
-        if all(
-            records.get(name) and all(role in run.result["splits"] for run in records.get(name))
-            for records, role in shown
-        )
-    ]
-
-
-def possible(every: Sequence[Records]) -> bool:
-    """Whether `drawn` has arms that all these settings share, and a marker for each."""
-    away = all(ood_roles(records.runs) for records in every)
-    return bool(every) and away and 0 < len(judged(rows(every))) <= len(MARKERS)
+def possible(every: Sequence[Runs]) -> bool:
+    """Whether all these settings have splits elsewhere, and share arms with a marker for each."""
+    return all(map(ood_roles, every)) and 0 < len(judged(every)) <= len(MARKERS)
 
 
 def drawn(every: Sequence[Records]) -> Drawing:
-    """Whiskers are 95 % intervals; a line parts the settings, a dashed one is what was promised."""
-    shown, several, lang = rows(every), len(every) > 1, every[0].lang
-    names = judged(shown)
+    """Whiskers are 95 % intervals; a line parts the settings, a dashed one is what was promised.
+
+    Raises `UserError` where the arms of a setting read different texts.
+    """
+    names = judged([records.runs for records in every])
+    for records in every:
+        one_fingerprint([run for name in names for run in records.get(name)])
+    shown = [(records, role) for records in every for role in splits(records.runs)]
+    several, lang = len(every) > 1, every[0].lang
     both = all(_ranked(records.get(n), role) for records, role in shown for n in names)
     height = 0.9 + len(shown) * (ROW * len(names) + 0.1)
     drawing = Drawing(figsize=(7.4, height), layout="constrained")
@@ -113,7 +113,7 @@ def _accuracy(runs: Sequence[Run], role: str) -> Estimate:
 
 
 def _fpr(runs: Sequence[Run], role: str) -> Estimate:
-    return estimate.of(estimate.at_home_threshold(runs, role))[0]
+    return estimate.of(estimate.at_home_threshold(runs, role, HOME_FPR))[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class Elsewhere(OfArms):
 
     def applies(self, runs: Runs) -> bool:
         """Where there are such splits, and a marker for each arm."""
-        return super().applies(runs) and bool(ood_roles(runs)) and len(found(runs)) <= len(MARKERS)
+        return super().applies(runs) and possible([runs])
 
     def draw(self, records: Records) -> Drawing:
         """Of one setting, the arms that were judged on all of its splits."""

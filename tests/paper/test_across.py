@@ -1,13 +1,18 @@
 """The table over several settings, against means taken by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from invented_records import record
+from matplotlib.axes import Axes
 
 from lowrank_da import uncertainty
 from lowrank_da.corpus import ID, SELECT
+from lowrank_da.errors import UserError
 from lowrank_da.run import Run
-from paper import across
+from paper import across, estimate, parts
+from paper.figure import MARKERS
 from paper.figures import elsewhere
 from paper.table import Records, SettingFacts
 
@@ -147,40 +152,99 @@ def test_without_human_texts_there_is_no_ranking() -> None:
 # -- the picture
 
 
+def seen(axes: Axes) -> dict[str, list[tuple[float, float, float]]]:
+    """By arm: where its marker and the ends of its whisker are, row by row from above."""
+    found = {}
+    for container in axes.containers:
+        x, y = container[0].get_data()
+        assert [round(place) for place in y] == list(range(len(y)))
+        ends = [line[:, 0] for line in container[2][0].get_segments()]
+        found[container.get_label()] = [(v, *e) for v, e in zip(x, ends, strict=True)]
+    return found
+
+
 def test_the_picture_has_a_marker_where_an_arm_is_good_on_a_split() -> None:
-    shown = elsewhere.rows(EVERY)
-    assert [(one.facts.setting, role) for one, role in shown] == [
-        ("without_arxiv", ID),
-        ("without_arxiv", "ood/arxiv"),
-        ("against_llama", ID),
-        ("against_llama", "ood/ChatGPT"),
-        ("against_llama", "ood/PaLM"),
-    ]
     accuracy, blamed = elsewhere.drawn(EVERY).axes
     labels = [label.get_text() for label in accuracy.get_yticklabels()]
-    assert labels[:2] == ["without_arxiv: at home", "arxiv"]
-    assert [one.get_label() for one in accuracy.containers] == sorted(SKILLS)
-    for container, name in zip(accuracy.containers, sorted(SKILLS), strict=True):
-        x, y = container[0].get_data()
-        assert [round(place) for place in y] == list(range(len(shown)))
-        for value, (one, role) in zip(x, shown, strict=True):
+    llama = ["against_llama: at home", "ChatGPT", "PaLM"]
+    assert labels == ["without_arxiv: at home", "arxiv", *llama]
+    splits = [(one, role) for one in EVERY for role in (ID, *OODS[one.facts.setting])]
+    assert list(seen(accuracy)) == list(seen(blamed)) == sorted(SKILLS)
+    for name in SKILLS:
+        for (one, role), (value, low, high) in zip(splits, seen(accuracy)[name], strict=True):
             matrices = [run.confusion(role) for run in one.get(name)]
             recall = [np.diagonal(m) / m.sum(axis=1) for m in matrices]
             assert value == pytest.approx(np.mean(recall))
-    assert blamed.get_xlabel() == "FPR at the home threshold"
+            assert 0 <= low < value <= high <= 1
+        for (one, role), (value, *_) in zip(splits, seen(blamed)[name], strict=True):
+            rates = estimate.at_home_threshold(one.get(name), role).value
+            assert value == pytest.approx(rates[:, 0].mean())
+    (promised,) = (line for line in blamed.get_lines() if line.get_linestyle() == "--")
+    assert set(promised.get_xdata()) == {0.05}
 
 
 def test_the_picture_has_the_arms_that_all_were_judged_on() -> None:
-    alone = Records({"full": EVERY[0].runs["full"]}, EVERY[0].facts, "en")
-    assert elsewhere.judged(elsewhere.rows([alone, EVERY[1]])) == ["full"]
-    assert elsewhere.possible([alone, EVERY[1]])
-    none = Records({"lp_ft": EVERY[0].runs["lp_ft"]}, EVERY[0].facts, "en")
-    assert not elsewhere.possible([alone, none])
-    assert not elsewhere.possible([])
+    alone = {"full": EVERY[0].runs["full"]}
+    assert elsewhere.judged([alone, EVERY[1].runs]) == ["full"]
+    assert elsewhere.possible([alone, EVERY[1].runs])
+    (figure,) = elsewhere.FIGURES
+    assert figure.applies(EVERY[0].runs)
     at_home = {n: [record(n, 0, corpus_labels=TWO)] for n in SKILLS}
-    assert not elsewhere.possible([Records(at_home, EVERY[0].facts, "en")])
+    many = {f"arm_{i}": EVERY[0].runs["full"] for i in range(len(MARKERS) + 1)}
+    partly = {"full": at_home["full"], "lp_ft": EVERY[0].runs["lp_ft"][:1] + at_home["lp_ft"]}
+    for runs in (at_home, many, partly):
+        assert not elsewhere.possible([runs])
+        assert not figure.applies(runs)
+    assert not elsewhere.possible([alone, {"lp_ft": EVERY[1].runs["lp_ft"]}])
+
+
+def test_the_picture_is_not_drawn_of_arms_that_read_other_texts() -> None:
+    other = [
+        replace(run, made_by={**run.made_by, "fingerprint": "x"}) for run in EVERY[0].runs["full"]
+    ]
+    mixed = Records(EVERY[0].runs | {"full": other}, EVERY[0].facts, "en")
+    with pytest.raises(UserError, match="different texts cannot be compared"):
+        elsewhere.drawn([mixed, EVERY[1]])
 
 
 def test_without_human_texts_the_picture_blames_nobody() -> None:
     questions = [records(setting, ("LOC", "NUM")) for setting in OODS]
     assert len(elsewhere.drawn(questions).axes) == 1
+
+
+# -- the parts of LP-FT's gain
+
+
+def with_control() -> list[Records]:
+    """`full_as_lp_ft` is `full` in the first setting and `lp_ft` in the second."""
+    return [
+        Records(one.runs | {"full_as_lp_ft": one.runs[like]}, one.facts, "en")
+        for one, like in zip(EVERY, ("full", "lp_ft"), strict=True)
+    ]
+
+
+def test_the_parts_of_a_gain_are_its_rates_and_its_heads() -> None:
+    built = parts.build(with_control(), "en")
+    assert built is not None
+    each, (mean,) = built.body.groups
+    assert [row[0] for row in (*each, mean)] == ["without_arxiv", "against_llama", "mean"]
+    by_row = [cells((row[1], row[2], row[4])) for row in (*each, mean)]
+    for gain, rate, head in by_row:
+        assert gain[0] == pytest.approx(rate[0] + head[0], abs=0.11)
+    (first, second, both) = by_row
+    assert first[1][0] == 0.0 == second[2][0]
+    assert both[1][0] == pytest.approx(second[1][0] / 2, abs=0.11)
+    assert both[2][0] == pytest.approx(first[2][0] / 2, abs=0.11)
+    assert "over the 6 tests of both parts" in built.notes[0]
+    raw = uncertainty.difference(
+        *(
+            [across.elsewhere(one, name, across.accuracy, OTHERS) for one in with_control()]
+            for name in ("lp_ft", "full_as_lp_ft")
+        )
+    ).p_value
+    assert raw <= float(mean[5].removeprefix("< ")) <= 6 * raw + 1e-4
+
+
+def test_there_are_no_parts_without_the_control() -> None:
+    assert parts.build(EVERY, "en") is None
+    assert parts.build(with_control()[:1], "en") is None
