@@ -20,22 +20,23 @@ from paper.words import Text
 NAME = re.compile(r"prompt_(?P<tokens>\d+)_(?P<start>\w+)")
 """How the arms of a study over prompts are named."""
 STARTS = ("random", "text")
+OTHER = "lora"
+"""The arm to whose spread that of all others is held, where it is there."""
 TOKENS, START = Text("tokens", "токенов"), Text("start", "начало")
 DEVIATION = Text("standard deviation over seeds", "стандартное отклонение по начальным числам")
 ABOVE = Text("above random start", "выше случайного начала")
 ENDS = Text("least to greatest", "от наименьшего до наибольшего")
-TEST = Text("p, equal spread (Holm)", "p, равный разброс (Холм)")
+BETWEEN = Text("p, equal spread of both starts (Holm)", "p, равный разброс обоих начал (Холм)")
+AGAINST = Text("p, equal spread to {other} (Holm)", "p, равный разброс с {other} (Холм)")
 NOTE = Text(
     "The standard deviation is that of macro-F1 on id between seeds that answer the same texts; its"
-    " 95 % interval is that of a normal sample's. p: Brown-Forsythe test that both starts of a"
-    " length spread equally, as if their seeds were independent. p-values are adjusted by Holm's"
-    " method, over {above} differences and {apart} tests of spread. With few seeds a large p does"
-    " not show that there is no difference.",
+    " 95 % interval is that of a normal sample's. p of equal spread: Brown-Forsythe test, as if all"
+    " seeds were independent. p-values are adjusted by Holm's method over their column's tests."
+    " With few seeds a large p does not show that there is no difference.",
     "Стандартное отклонение macro-F1 на id между начальными числами на одних и тех же текстах; его"
-    " 95 %-й интервал как у нормальной выборки. p: тест Брауна-Форсайта на равный разброс обоих"
-    " начал одной длины (как при независимых начальных числах). p с поправкой Холма: разностей"
-    " {above}, тестов разброса {apart}. При немногих начальных числах большое p не доказывает"
-    " равенства.",
+    " 95 %-й интервал как у нормальной выборки. p равного разброса: тест Брауна-Форсайта, как при"
+    " независимых начальных числах. p с поправкой Холма на число тестов столбца. При немногих"
+    " начальных числах большое p не доказывает равенства.",
 )
 
 
@@ -53,6 +54,11 @@ def by_prompt(runs: Runs) -> dict[tuple[int, str], Sequence[Run]]:
     return dict(sorted(prompts.items()))
 
 
+def beside(runs: Runs) -> list[str]:
+    """The arms that are no prompts: what prompts are held against."""
+    return [name for name in found(runs) if not NAME.fullmatch(name)]
+
+
 def macro_f1(runs: Sequence[Run]) -> NDArray[np.float64]:
     """(seeds,) on *id*."""
     return np.array([float(metrics.macro_f1(run.confusion(ID))) for run in runs])
@@ -63,45 +69,53 @@ class Spread(Table):
     """A row a length and start."""
 
     def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
-        """Every prompt at hand."""
-        return [run for several in by_prompt(runs).values() for run in several]
+        """Every arm at hand."""
+        return [run for name in found(runs) for run in runs[name]]
 
     def applies(self, runs: Runs) -> bool:
         """Where prompts of several lengths are."""
         return len({tokens for tokens, _ in by_prompt(runs)}) > 1
 
     def body(self, records: Records) -> Body:
-        """One group a length; both tests stand in the row of the start from words."""
-        prompts = by_prompt(records.runs)
+        """One group a length, the tests of both starts in the words' row; then the other arms."""
+        prompts, other = by_prompt(records.runs), records.get(OTHER)
+        arms = {(str(tokens), start): runs for (tokens, start), runs in prompts.items()}
+        arms |= {(name, ""): records.get(name) for name in beside(records.runs)}
         random, text = STARTS
         pairs = {
-            (str(tokens), start): (runs, prompts[tokens, random])
-            for (tokens, start), runs in prompts.items()
-            if start == text and (tokens, random) in prompts
+            (length, start): (runs, arms[length, random])
+            for (length, start), runs in arms.items()
+            if start == text and (length, random) in arms
         }
         above = {row: compare(*pair) for row, pair in pairs.items()}
-        apart = {row: p for row, pair in pairs.items() if (p := brown_forsythe(*pair)) is not None}
         p_above = holm({row: test.p_value for row, test in above.items()})
-        p_apart = holm(apart)
+        p_between = _equal_spread(pairs)
+        p_against = _equal_spread(
+            {row: (runs, other) for row, runs in arms.items() if runs != other}
+        )
         groups: dict[str, list[Row]] = {}
-        for (tokens, start), runs in prompts.items():
-            row = (str(tokens), start)
-            test = (_short(above[row].difference) if row in above else "", p_value(p_above, row))
+        for row, runs in arms.items():
             mean = _short(estimate.of_confusion(runs, metrics.macro_f1)[()])
-            cells = (*row, mean, *test, *_spread(macro_f1(runs)), p_value(p_apart, row))
-            groups.setdefault(row[0], []).append(cells)
-        columns = (TOKENS, START, words.MACRO_F1, ABOVE, P_VALUE, DEVIATION, ENDS, TEST)
-        header = tuple(column.say(records.lang) for column in columns)
-        note = NOTE.say(records.lang, above=len(above), apart=len(apart))
-        return Body(header, tuple(map(tuple, groups.values())), (note,))
+            test = (_short(above[row].difference) if row in above else "", p_value(p_above, row))
+            cells: Row = (*row, mean, *test, *_spread(macro_f1(runs)), p_value(p_between, row))
+            cells += (p_value(p_against, row),) if other else ()
+            groups.setdefault(row[0] if row[1] else "", []).append(cells)
+        columns = [TOKENS, START, words.MACRO_F1, ABOVE, P_VALUE, DEVIATION, ENDS, BETWEEN]
+        columns += [AGAINST] if other else []
+        header = tuple(column.say(records.lang, other=OTHER) for column in columns)
+        return Body(header, tuple(map(tuple, groups.values())), (NOTE.say(records.lang),))
 
 
-def brown_forsythe(*samples: Sequence[Run]) -> float | None:
-    """The p-value of equal spread; None where seeds are too few or all alike."""
-    own = [macro_f1(runs) for runs in samples]
-    if any(len(one) < 3 for one in own) or all(np.ptp(one) == 0 for one in own):
-        return None
-    return float(stats.levene(*own, center="median").pvalue)
+def _equal_spread(
+    pairs: dict[tuple[str, str], tuple[Sequence[Run], Sequence[Run]]],
+) -> dict[tuple[str, str], float]:
+    """By row the p-value of the Brown-Forsythe test, adjusted; none for too few or equal seeds."""
+    tests = {}
+    for row, pair in pairs.items():
+        own = [macro_f1(runs) for runs in pair]
+        if all(len(one) > 2 for one in own) and any(np.ptp(one) > 0 for one in own):
+            tests[row] = float(stats.levene(*own, center="median").pvalue)
+    return holm(tests)
 
 
 def _short(of: estimate.Estimate) -> str:

@@ -175,7 +175,8 @@ def test_the_picture_has_a_marker_where_an_arm_is_good_on_a_split() -> None:
             matrices = [run.confusion(role) for run in one.get(name)]
             recall = [np.diagonal(m) / m.sum(axis=1) for m in matrices]
             assert value == pytest.approx(np.mean(recall))
-            assert 0 <= low < value <= high <= 1
+            assert 0 <= low <= value <= high <= 1
+            assert (low < high) == (0 < value < 1)
         for (one, role), (value, *_) in zip(splits, seen(blamed)[name], strict=True):
             rates = estimate.at_home_threshold(one.get(name), role).value
             assert value == pytest.approx(rates[:, 0].mean())

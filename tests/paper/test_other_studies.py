@@ -318,7 +318,7 @@ def test_the_spread_has_its_interval_and_one_test_a_length() -> None:
         name: np.array([float(metrics.macro_f1(run.confusion(ID))) for run in several])
         for name, several in runs.items()
     }
-    for tokens, start, _, _, _, said, ends, _ in found:
+    for tokens, start, *_, said, ends, _ in found:
         own = f1[f"prompt_{tokens}_{start}"]
         assert said.startswith(f"{own.std(ddof=1):.3f} [")
         assert ends == f"{own.min():.3f}–{own.max():.3f}"
@@ -337,6 +337,33 @@ def test_the_spread_has_its_interval_and_one_test_a_length() -> None:
         assert test.difference.show().startswith(f"{row[3]} ±")
         assert test.p_value < float(row[4]) <= 2 * test.p_value + 1e-4
     assert [row[3:5] for row in found[::2]] == [("", ""), ("", "")]
+
+
+def test_prompts_are_held_to_the_spread_of_lora_where_it_is() -> None:
+    runs = prompts(5, {"random": 1.0, "text": 0.0})
+    assert "lora" not in find("spread").build(runs, FACTS, "en").body.header[-1]
+    others = {
+        "lora": [of("lora", seed, 0.5 + 0.02 * seed) for seed in range(5)],
+        "linear_probe": [of("linear_probe", seed, 0.5) for seed in range(5)],
+    }
+    body = find("spread").build(runs | others, FACTS, "en").body
+    assert body.header[-1] == "p, equal spread to lora (Holm)"
+    assert [len(group) for group in body.groups] == [2, 2, 2]
+    *rows_, probe, lora = [row for group in body.groups for row in group]
+    assert (probe[:2], lora[:2]) == (("linear_probe", ""), ("lora", ""))
+    assert lora[-1] == ""
+    f1 = {
+        row[:2]: [float(metrics.macro_f1(run.confusion(ID))) for run in several]
+        for row, several in zip(
+            (*rows_, probe),
+            [runs[f"prompt_{row[0]}_{row[1]}"] for row in rows_] + [others["linear_probe"]],
+            strict=True,
+        )
+    }
+    reference = [float(metrics.macro_f1(run.confusion(ID))) for run in others["lora"]]
+    raw = [stats.levene(own, reference, center="median").pvalue for own in f1.values()]
+    said = ["< 0.0001" if p < 0.0001 else f"{p:.4f}" for p in metrics.holm(raw)]
+    assert [row[-1] for row in (*rows_, probe)] == said
 
 
 def test_a_deviations_interval_covers_as_often_as_it_says() -> None:
