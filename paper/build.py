@@ -1,6 +1,6 @@
 """From a folder of records to every table and figure of one setting in one language."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -73,9 +73,8 @@ def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path)
     return "\n".join(one.markdown() for one in built)
 
 
-def over_settings(runs_folder: Path, study: str, settings: list[str], lang: str) -> list[Built]:
+def tables_over(every: Sequence[Records], lang: str) -> list[Built]:
     """The tables over several settings of a study: those that two of them have the arms for."""
-    every = [read(runs_folder, study, setting, lang) for setting in settings]
     made = [across.build(every, kind, lang) for kind in across.KINDS]
     return [one for one in (*made, parts.build(every, lang)) if one is not None]
 
@@ -85,11 +84,8 @@ def drawings(records: Records) -> dict[str, Callable[[], Drawing]]:
     return {f.id: partial(f.drawing, records) for f in figures() if f.applies(records.runs)}
 
 
-def drawings_over(
-    runs_folder: Path, study: str, settings: list[str], lang: str
-) -> dict[str, Callable[[], Drawing]]:
+def drawings_over(every: Sequence[Records]) -> dict[str, Callable[[], Drawing]]:
     """The same over those settings of a study that have splits elsewhere."""
-    every = [read(runs_folder, study, setting, lang) for setting in settings]
     every = [records for records in every if ood_roles(records.runs)]
     possible = len(every) > 1 and elsewhere.possible([records.runs for records in every])
     return {"elsewhere": partial(elsewhere.drawn, every)} if possible else {}
@@ -97,11 +93,12 @@ def drawings_over(
 
 def write_across(runs_folder: Path, study: str, settings: list[str], lang: str, out: Path) -> str:
     """Write the tables and figures over several settings of a study; return the Markdown."""
-    built = over_settings(runs_folder, study, settings, lang)
+    every = [read(runs_folder, study, setting, lang) for setting in settings]
+    built = tables_over(every, lang)
     home = out / study / lang
     for one in built:
         one.write(home)
-    for id, draw in drawings_over(runs_folder, study, settings, lang).items():
+    for id, draw in drawings_over(every).items():
         save(draw, home / f"{id}.png", home / f"{id}.pdf")
     return "\n".join(one.markdown() for one in built)
 

@@ -17,8 +17,8 @@ from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 from lowrank_da.study import Checkout
 from paper import build, speed, table
-from paper.build import over_settings, read
 from paper.figure import save
+from paper.table import Records
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
@@ -32,7 +32,7 @@ BLOCK = re.compile(
 )
 
 PICTURE = re.compile(
-    r"\(experiments/results/(?P<study>\w+)/(?:(?P<setting>\w+)/)?(?P<id>\w+)\.svg\)"
+    r"\(experiments/results/(?P<study>[^/)]+)/(?:(?P<setting>[^/)]+)/)?(?P<id>[^/)]+)\.svg\)"
 )
 
 
@@ -49,13 +49,18 @@ def block(name: str, kept: Path = KEPT) -> str:
     if len(parts) != 3:
         raise UserError(f"README block {name!r}: name it {FORMS}")
     study, setting, id = parts
-    records = read(kept, study, setting, "en")
+    records = build.read(kept, study, setting, "en")
     return table.find(id).build(records.runs, records.facts, "en").markdown()
 
 
+def _settings(study: str, kept: Path) -> list[Records]:
+    """The records of a study in every setting that it is kept in."""
+    names = Checkout(experiments).settings_in(kept, study)
+    return [build.read(kept, study, name, "en") for name in names]
+
+
 def _over_settings(study: str, id: str, kept: Path) -> str:
-    settings = Checkout(experiments).settings_in(kept, study)
-    for built in over_settings(kept, study, settings, "en"):
+    for built in build.tables_over(_settings(study, kept), "en"):
         if built.id == id:
             return built.markdown()
     raise UserError(f"README block {study}/{id}: no such table over the settings that are kept")
@@ -88,10 +93,9 @@ def draw(text: str, kept: Path = KEPT, out: Path = KEPT) -> list[Path]:
         if study == BENCHMARKS:
             continue
         if setting:
-            drawings = build.drawings(read(kept, study, setting, "en"))
+            drawings = build.drawings(build.read(kept, study, setting, "en"))
         else:
-            settings = Checkout(experiments).settings_in(kept, study)
-            drawings = build.drawings_over(kept, study, settings, "en")
+            drawings = build.drawings_over(_settings(study, kept))
         if id not in drawings:
             raise UserError(f"README picture {found[0]}: the records make no such figure")
         paths.append(out / study / (setting or "") / f"{id}.svg")
