@@ -19,16 +19,10 @@ Arguments = argparse.Namespace
 
 
 def checkout() -> "Checkout":
-    """The checkout that `experiments` is imported from; `UserError` when there is none."""
-    try:
-        import experiments
-    except ImportError as error:
-        raise UserError(
-            "this command needs a checkout of the project; run pip install -e . in one"
-        ) from error
+    """`Checkout.here`, imported when asked for."""
     from lowrank_da.study import Checkout
 
-    return Checkout(experiments)
+    return Checkout.here()
 
 
 def campaign(arguments: Arguments) -> "Campaign":

@@ -22,7 +22,7 @@ from typing import Any, Protocol, cast
 
 from lowrank_da import discover
 from lowrank_da.coupling import Rule
-from lowrank_da.errors import unknown
+from lowrank_da.errors import UserError, unknown
 from lowrank_da.experiment import Experiment, Setting
 from lowrank_da.method import Method
 from lowrank_da.reference import Reference
@@ -80,6 +80,17 @@ class Checkout:
         self.root = Path(package.__path__[0]).parent
         self.runs = self.root / "runs"
         self.results = self.root / "experiments" / "results"
+
+    @classmethod
+    def here(cls) -> "Checkout":
+        """The one that `experiments` is imported from; `UserError` when there is none."""
+        try:
+            import experiments
+        except ImportError as error:
+            raise UserError(
+                "this command needs a checkout of the project; run pip install -e . in one"
+            ) from error
+        return cls(experiments)
 
     def studies(self) -> list[str]:
         """The names of the files of `experiments/` that are studies, sweeps among them."""

@@ -486,6 +486,4 @@ def objective(
 
     Raises `UserError` as `Sweep`, and where there is no checkout.
     """
-    from lowrank_da.cli import checkout
-
-    return Sweep(checkout(), name, setting).objective(machine or Machine.choose())
+    return Sweep(Checkout.here(), name, setting).objective(machine or Machine.choose())

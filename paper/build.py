@@ -6,7 +6,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Drawing
 
-import experiments
 from lowrank_da.files import atomic
 from lowrank_da.run import Run, load_all
 from lowrank_da.study import Checkout
@@ -37,7 +36,7 @@ def _of_record(run: Run) -> SettingFacts:
 
 
 def _of_definition(study: str, name: str) -> SettingFacts:
-    setting = Checkout(experiments).setting(name, study)
+    setting = Checkout.here().setting(name, study)
     return SettingFacts(name, setting.corpus.name, setting.backbone.name, setting.corpus.labels)
 
 

@@ -11,7 +11,6 @@ import re
 import sys
 from pathlib import Path
 
-import experiments
 from experiments.benchmarks import targets
 from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
@@ -55,7 +54,7 @@ def block(name: str, kept: Path = KEPT) -> str:
 
 def _settings(study: str, kept: Path) -> list[Records]:
     """The records of a study in every setting that it is kept in."""
-    names = Checkout(experiments).settings_in(kept, study)
+    names = Checkout.here().settings_in(kept, study)
     return [build.read(kept, study, name, "en") for name in names]
 
 

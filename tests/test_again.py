@@ -15,10 +15,11 @@ from invented_records import record
 from lowrank_da import cli
 from lowrank_da.corpus import CACHE_VARIABLE, ID
 from lowrank_da.run import Run
+from lowrank_da.study import Checkout
 from paper import build
 from paper.table import find
 
-HERE = cli.checkout()
+HERE = Checkout.here()
 CPU_MINUTES = 1
 """A cell that took longer is repeated by hand."""
 
@@ -37,9 +38,9 @@ def repeat(command: Sequence[str], runs: Path, monkeypatch: pytest.MonkeyPatch) 
     program, verb, study, name, _, setting, _, seed, *machine = command
     assert (program, verb) == ("lowrank-da", "run")
     assert machine[::2] in ([], ["--device", "--precision", "--threads"])
-    here = cli.checkout()
+    here = Checkout.here()
     monkeypatch.setattr(here, "runs", runs)
-    monkeypatch.setattr(cli, "checkout", lambda: here)
+    monkeypatch.setattr(Checkout, "here", lambda: here)
     place = Path(study) / setting / f"{name}--seed{seed}.json"
     kept = Run.load(here.results / place)
     assert kept.measured["train_seconds"] < 60 * CPU_MINUTES

@@ -26,7 +26,6 @@ from experiments.benchmarks import (
     hf_trainer,
     peers,
     quality,
-    scaling,
     sharing,
     step,
     targets,
@@ -407,7 +406,7 @@ def test_other_methods_and_mean_pooling_on_roberta_are_refused() -> None:
 
 def checkout(root: Path) -> Checkout:
     """This checkout's studies and kept records, with `runs/` in another place."""
-    here = command.checkout()
+    here = Checkout.here()
     here.root, here.runs = root, root / "runs"
     return here
 
@@ -426,8 +425,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(peers, "SIZES", {"tiny": size, "small": size})
     monkeypatch.setattr(quality, "SIZES", {"tiny": quality.Size(setting, (0, 1))})
     here = checkout(tmp_path)
-    for module in (card, command, peers, quality, sharing, step, scaling, targets):
-        monkeypatch.setattr(module, "checkout", lambda: here)
+    monkeypatch.setattr(Checkout, "here", lambda: here)
     monkeypatch.setattr(Machine, "peak_flops", lambda self: 1e11)
     return tmp_path
 
@@ -569,7 +567,7 @@ def test_a_typo_is_one_line(
 def test_rates_come_from_trials_and_from_nowhere_else(
     tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = peers.checkout()
+    here = Checkout.here()
     best = command.rates(here)
     for name, own in peers.experiments_of(peers.SIZES["tiny"].speed, best).items():
         assert isinstance(own, Experiment)
@@ -654,7 +652,7 @@ def test_sharing_counts_the_trunk_once_and_trains_every_member(
 @pytest.mark.parametrize("before", ["HEAD~0", commits.BEFORE])
 def test_two_commits_are_trained_in_turn(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
     here = subprocess.run(
-        ["git", "cat-file", "-e", before], cwd=command.checkout().root, capture_output=True
+        ["git", "cat-file", "-e", before], cwd=Checkout.here().root, capture_output=True
     )
     if here.returncode:
         pytest.skip(f"this clone's history does not reach {before}")

@@ -33,7 +33,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     root = tmp_path / "checkout"
     root.mkdir()
     here = toy_checkout.make(root, monkeypatch)
-    monkeypatch.setattr(cli, "checkout", lambda: here)
+    monkeypatch.setattr(Checkout, "here", lambda: here)
     (tmp_path / "data").mkdir()
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "data"))
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
@@ -219,8 +219,8 @@ def test_prove_is_the_proofs_own_command(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_checkout_is_the_one_that_is_installed() -> None:
-    assert cli.checkout().root == Path(__file__).parents[1]
-    assert "thesis" in cli.checkout().studies()
+    assert Checkout.here().root == Path(__file__).parents[1]
+    assert "thesis" in Checkout.here().studies()
 
 
 def test_an_interruption_is_no_traceback_and_goes_on_from_there(

@@ -433,7 +433,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     root = tmp_path / "checkout"
     root.mkdir()
     here = toy_checkout.make(root, monkeypatch)
-    monkeypatch.setattr(cli, "checkout", lambda: here)
+    monkeypatch.setattr(Checkout, "here", lambda: here)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     return here
 

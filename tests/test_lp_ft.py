@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-import experiments
 from experiments import lp_ft
 from lowrank_da.campaign import Campaign
 from lowrank_da.experiment import Experiment
@@ -16,7 +15,7 @@ RATE = {"full": 1e-4, "linear_probe": 4e-3, "lora": 2e-3, "lp_ft": 5e-5, "lp_lor
 
 @pytest.fixture(scope="module")
 def arms() -> dict[str, Experiment]:
-    setting = Checkout(experiments).setting("tiny")
+    setting = Checkout.here().setting("tiny")
     found = lp_ft.arms(setting, RATE)
     assert all(isinstance(arm, Experiment) for arm in found.values())
     return {name: arm for name, arm in found.items() if isinstance(arm, Experiment)}
@@ -38,7 +37,7 @@ def test_the_control_differs_from_lp_ft_in_the_head_alone(arms: dict[str, Experi
 
 
 def test_trials_take_their_heads_from_a_probe_on_the_same_texts() -> None:
-    campaign = Campaign(Checkout(experiments), "lp_ft", "tiny")
+    campaign = Campaign(Checkout.here(), "lp_ft", "tiny")
     for name in lp_ft.FROM_PROBE:
         for cell in campaign.trial_cells()[name]:
             head = cell.experiment.head_from

@@ -12,7 +12,6 @@ import toy
 from invented_records import LABELS, record
 from sklearn.metrics import f1_score
 
-import experiments
 import lowrank_da.methods
 from experiments import method_comparison, thesis
 from lowrank_da import discover
@@ -29,7 +28,7 @@ from paper import arms as paper_arms
 from paper.table import SettingFacts, find, tables
 from paper.tables.summary import majority_macro_f1
 
-CHECKOUT = Checkout(experiments)
+CHECKOUT = Checkout.here()
 METHODS = discover.names(lowrank_da.methods.__name__)
 REFERENCES = ["tfidf", "tfidf_cut", "zero_shot", "centroid_1", "centroid_4", "centroid_16"]
 FACTS = SettingFacts("outfox", "outfox", "minilm", LABELS)

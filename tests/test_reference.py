@@ -16,7 +16,6 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
-import experiments
 from lowrank_da import corpora, discover, reference
 from lowrank_da.corpus import CACHE_VARIABLE, ID, SELECT, TRAIN, corpus
 from lowrank_da.errors import UserError
@@ -128,7 +127,7 @@ def test_its_identity_and_its_texts(tfidf: Run) -> None:
 
 
 def test_kept_records_are_of_the_same_key() -> None:
-    here = Checkout(experiments)
+    here = Checkout.here()
     for setting in ("embedded", "outfox"):
         kept = Run.load(here.results / "thesis" / setting / "tfidf--seed0.json")
         assert TfIdf(here.setting(setting)).key == kept.key

@@ -87,7 +87,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     package.__path__ = [str(folder)]
     monkeypatch.setitem(sys.modules, package.__name__, package)
     here = Checkout(package)
-    monkeypatch.setattr(cli, "checkout", lambda: here)
+    monkeypatch.setattr(Checkout, "here", lambda: here)
     return here
 
 
@@ -525,7 +525,7 @@ def test_the_command(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_kept_rates_are_those_of_the_kept_trials() -> None:
-    here = cli.checkout()
+    here = Checkout.here()
     for corpus_name, setting in (("docstrings", "embedded"), ("outfox", "outfox")):
         assert Campaign(here, "thesis", setting).known_rates()["lora"] == pytest.approx(
             rank_sweep.RATES[corpus_name]
@@ -538,7 +538,7 @@ def test_sweeps_are_listed_apart(checkout: Checkout, capsys: pytest.CaptureFixtu
 
 
 def test_the_sweeps_of_the_project_propose() -> None:
-    here = cli.checkout()
+    here = Checkout.here()
     setting = here.setting("tiny", "rank_sweep")
     for rank in rank_sweep.RANKS:
         made = rank_sweep.propose(optuna.trial.FixedTrial({"rank": rank}), setting)

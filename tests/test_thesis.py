@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-import experiments
 from experiments import outfox_gap, settings, thesis
 from lowrank_da.backbone import DISTILROBERTA, MINILM
 from lowrank_da.campaign import Campaign
@@ -15,7 +14,7 @@ from lowrank_da.study import Checkout, trial_name
 from paper.parameters import THESIS_LORA
 from paper.published import published
 
-CHECKOUT = Checkout(experiments)
+CHECKOUT = Checkout.here()
 KEPT = sorted(p.name for p in (CHECKOUT.results / "thesis").glob("*") if p.is_dir())
 
 

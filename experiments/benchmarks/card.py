@@ -21,7 +21,6 @@ import numpy as np
 
 from experiments import thesis
 from experiments.benchmarks import command, peers, timing
-from experiments.benchmarks.command import checkout
 from experiments.benchmarks.hf_trainer import Tuning
 from experiments.benchmarks.sharing import binaries
 from experiments.benchmarks.timing import Case, Measurement
@@ -30,6 +29,7 @@ from lowrank_da.backbone import DISTILROBERTA, TINY
 from lowrank_da.corpus import ID, SELECT, TRAIN, Corpus, Example, Splits
 from lowrank_da.experiment import Experiment, Setting
 from lowrank_da.machine import Machine
+from lowrank_da.study import Checkout
 from lowrank_da.train import Cell
 from paper.published import published
 
@@ -132,7 +132,7 @@ def trained(experiments: list[Experiment], machine: Machine, root: Path) -> Meas
 
 def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     """The benchmark in one size."""
-    here, peak = checkout(), machine.peak_flops()
+    here, peak = Checkout.here(), machine.peak_flops()
     arms = {
         arm: replace(experiment, batch_tokens=size.batch_tokens)
         for arm, experiment in peers.experiments_of(

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-import experiments
 from experiments.benchmarks import timing
 from lowrank_da.errors import UserError, unknown
 from lowrank_da.study import Checkout
@@ -14,11 +13,6 @@ if TYPE_CHECKING:
     from lowrank_da.machine import Machine
 
 S = TypeVar("S")
-
-
-def checkout() -> Checkout:
-    """The checkout that this file lies in."""
-    return Checkout(experiments)
 
 
 def rates(here: Checkout) -> dict[str, float]:
@@ -65,7 +59,7 @@ def run(
             raise unknown("size", chosen.size, sizes)
         machine = Machine.choose(chosen.device, chosen.precision)
         done = measure(chosen.size, sizes[chosen.size], machine)
-        path = done.save(timing.runs_folder(checkout().root))
+        path = done.save(timing.runs_folder(Checkout.here().root))
         print(f"{timing.markdown(done)}\n\n{path}")
     except UserError as error:
         print(f"{benchmark}: {error}", file=sys.stderr)

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from experiments import thesis
 from experiments.benchmarks import command, timing
-from experiments.benchmarks.command import checkout, rates
+from experiments.benchmarks.command import rates
 from experiments.benchmarks.timing import Case, Measurement, Row
 from lowrank_da.errors import UserError
 from lowrank_da.machine import Machine
+from lowrank_da.study import Checkout
 
 BEFORE = "b034924"
 """The last commit whose batches were padded and whose forward pass was transformers'."""
@@ -128,7 +129,7 @@ def trained(
 
 def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     """The benchmark in one size."""
-    here = checkout()
+    here = Checkout.here()
     setting = here.setting(size.setting)
     arms = size.arms or ("full", "lora_published", "lora", *thesis.binaries(setting))
     tuned = rates(here)

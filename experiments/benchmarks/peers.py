@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 from experiments import settings, thesis
 from experiments.benchmarks import command, hf_trainer, timing
-from experiments.benchmarks.command import checkout, rates
+from experiments.benchmarks.command import rates
 from experiments.benchmarks.hf_trainer import Attention, Tuning
 from experiments.benchmarks.timing import Case, Measurement, Measurements, Row
 from lowrank_da import cost, train
@@ -29,6 +29,7 @@ from lowrank_da.corpus import TRAIN
 from lowrank_da.experiment import Experiment, Setting
 from lowrank_da.machine import Machine
 from lowrank_da.prepared import prepare
+from lowrank_da.study import Checkout
 from lowrank_da.train import Cell
 
 METHODS = ("lora", "full")
@@ -162,7 +163,7 @@ def speed_rows(method: str, measured: Measurements, peak: float, attention: Atte
 
 def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     """The benchmark in one size."""
-    here = checkout()
+    here = Checkout.here()
     rate = rates(here)
     peak = machine.peak_flops()
     speed = experiments_of(size.speed, rate)

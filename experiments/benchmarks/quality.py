@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments import settings, thesis
 from experiments.benchmarks import command, hf_trainer, timing
-from experiments.benchmarks.command import checkout, rates
+from experiments.benchmarks.command import rates
 from experiments.benchmarks.hf_trainer import Tuning
 from experiments.benchmarks.peers import DROPOUT, NAMES, experiments_of
 from experiments.benchmarks.timing import Measurement, Row
@@ -95,7 +95,7 @@ def top_layers(lora: Experiment, machine: Machine, here: Checkout) -> Experiment
 
 def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     """The benchmark in one size."""
-    here = checkout()
+    here = Checkout.here()
     asked = experiments_of(size.setting, rates(here))
     classes = len(size.setting.corpus.labels)
     dropped = replace(asked["lora"], attention_dropout=DROPOUT)

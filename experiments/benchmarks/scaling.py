@@ -17,7 +17,6 @@ from functools import partial
 import torch
 
 from experiments.benchmarks import command, timing
-from experiments.benchmarks.command import checkout
 from experiments.benchmarks.step import ALL, Shape, experiment, random_ids, stepper, timed_step
 from experiments.benchmarks.timing import Case, Measurement, Row
 from lowrank_da import cost
@@ -26,6 +25,7 @@ from lowrank_da.batches import pack
 from lowrank_da.classifier import Classifier
 from lowrank_da.joint import Joint, JointBatch
 from lowrank_da.machine import Machine
+from lowrank_da.study import Checkout
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
                 + ", ".join(f"{timing.median(measured[f'{what}/{n}']):.3f} at {n}" for n in points),
             )
         )
-    return timing.record("scaling", name, rows, measured, machine, checkout().root)
+    return timing.record("scaling", name, rows, measured, machine, Checkout.here().root)
 
 
 if __name__ == "__main__":

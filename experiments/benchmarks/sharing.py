@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from experiments import settings, thesis
 from experiments.benchmarks import command, timing
-from experiments.benchmarks.command import checkout, rates
+from experiments.benchmarks.command import rates
 from experiments.benchmarks.timing import Case, Measurement, Row
 from lowrank_da import train
 from lowrank_da.experiment import Experiment, Setting
@@ -27,6 +27,7 @@ from lowrank_da.machine import Machine
 from lowrank_da.methods.linear_probe import LinearProbe
 from lowrank_da.methods.lora import LoRA
 from lowrank_da.prepared import prepare
+from lowrank_da.study import Checkout
 from lowrank_da.train import Cell
 
 RANKS = (1, 2, 4, 5, 8, 16, 32, 64)
@@ -107,7 +108,7 @@ def probe(experiment: Experiment, machine: Machine, root: Path, *, again: bool) 
 
 def measure(name: str, size: Size, machine: Machine) -> timing.Record:
     """The benchmark in one size."""
-    here = checkout()
+    here = Checkout.here()
     setting, rate = size.setting, rates(here)["lora"]
     every = thesis.TUNED
     top = replace(every, top_layers=min(TOP, setting.backbone.layers - 1))

@@ -24,7 +24,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from experiments import settings
 from experiments.benchmarks import command, timing
-from experiments.benchmarks.command import checkout
 from experiments.benchmarks.peers import DROPOUT
 from experiments.benchmarks.timing import Case, Measurement, Row
 from lowrank_da import cost, trunk
@@ -36,6 +35,7 @@ from lowrank_da.machine import Machine
 from lowrank_da.method import Method
 from lowrank_da.methods.full import Full
 from lowrank_da.methods.lora import LoRA
+from lowrank_da.study import Checkout
 
 ALL, TWO = LoRA(rank=8, alpha=16.0), LoRA(rank=8, alpha=16.0, targets=("query", "value"))
 TOP = 2
@@ -319,7 +319,7 @@ def measure(name: str, size: Size, machine: Machine) -> timing.Record:
         row, more = compiled_row(size.shapes[0], machine, size.repeats)
         table.append(row)
         measured |= more
-    return timing.record("step", name, table, measured, machine, checkout().root)
+    return timing.record("step", name, table, measured, machine, Checkout.here().root)
 
 
 if __name__ == "__main__":

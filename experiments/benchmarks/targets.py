@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.benchmarks import timing
-from experiments.benchmarks.command import Parser, checkout
+from experiments.benchmarks.command import Parser
 from experiments.benchmarks.timing import Record
 from lowrank_da.errors import UserError
+from lowrank_da.study import Checkout
 
 ORDER = ("peers", "quality", "step", "sharing", "commits", "card")
 """The benchmarks that the table is made of."""
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", default="small", help="tiny, small, full")
     try:
         chosen = parser.parse_args(argv)
-        print(table(records(timing.runs_folder(checkout().root), chosen.size)))
+        print(table(records(timing.runs_folder(Checkout.here().root), chosen.size)))
     except UserError as error:
         print(f"targets: {error}", file=sys.stderr)
         return 2
