@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.run import TRIAL, WINNER, Run
+from lowrank_da.uncertainty import BySeed
 from paper import estimate, words
 from paper.rows import mean_seconds
 from paper.table import (
@@ -35,6 +36,7 @@ ADAPTER = Text("adapter parameters", "параметров адаптера")
 EFFECTIVE = Text("effective rank", "эффективный ранг")
 CUT_TO = Text("the widest cut to it", "самый широкий, урезанный до него")
 LEFT_OUT = Text("left out, squared", "отброшено, в квадрате")
+CUT_F1 = Text("macro-F1 that it gains by that", "прирост macro-F1 от этого")
 CUT_LOSS = Text("log loss that it gains by that", "прирост log loss от этого")
 ABOVE = Text("above {parameter} {greatest}", "выше, чем {parameter} {greatest}")
 CHOSEN = Text("chosen", "выбран")
@@ -43,14 +45,14 @@ NOTE = Text(
     "Every value was judged on select alone. The effective rank, exp(H) of the singular values"
     " divided by their sum, is a mean over maps. The widest update, cut to a rank without any more"
     " training, leaves out the squares of the other singular values, summed over the maps (C10)."
-    " Log loss is of the stored probabilities, and gained against the update that is not cut."
+    " Gains are against the same update before it is cut; log loss is of the stored probabilities."
     " Paired tests hold every {parameter} against {greatest}: p-values are adjusted by Holm's"
     " method over {tests} tests (never below {floor} before), intervals are not.",
     "Каждое значение оценено только на выборке для отбора. Эффективный ранг, exp(H) сингулярных"
     " чисел, делённых на их сумму, есть среднее по матрицам. Самое широкое обновление, урезанное до"
     " ранга без дообучения, отбрасывает квадраты остальных сингулярных чисел, в сумме по матрицам"
-    " (C10). Log loss считается по записанным вероятностям, прирост относительно неурезанного"
-    " обновления. Парные тесты сравнивают каждое значение {parameter} с {greatest}: p-значения с"
+    " (C10). Приросты относительно того же неурезанного обновления; log loss по записанным"
+    " вероятностям. Парные тесты сравнивают каждое значение {parameter} с {greatest}: p-значения с"
     " поправкой Холма на {tests} тестов (до неё не меньше {floor}), интервалы без поправки.",
 )
 ON_ID = Text(
@@ -115,7 +117,7 @@ class Swept(Table):
             ON_SELECT.say(lang),
             ABOVE.say(lang, parameter=name, greatest=greatest),
             *(column.say(lang) for column in (P_VALUE, ADAPTER, words.SECONDS, EFFECTIVE)),
-            *(column.say(lang) for column in (CUT_TO, CUT_LOSS, LEFT_OUT, CHOSEN)),
+            *(column.say(lang) for column in (CUT_TO, CUT_F1, CUT_LOSS, LEFT_OUT, CHOSEN)),
         )
         f1 = {
             value: estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
@@ -165,12 +167,21 @@ def _costs(runs: Sequence[Run]) -> Row:
 
 
 def _cut_cells(runs: Sequence[Run], whole: Sequence[Run]) -> Row:
-    """Macro-F1 of the widest update cut to a rank, what that costs, and what it leaves out."""
+    """Macro-F1 of the widest update cut to a rank, what that changes, and what it leaves out."""
     if not runs:
-        return ("", "", "")
+        return ("", "", "", "")
     f1 = estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
-    gained = "" if runs[0].name == whole[0].name else gained_loss(runs, whole).show()
-    return f1.show(), gained, f"{np.mean([run.result['left_out'] for run in runs]):.3g}"
+    left_out = f"{np.mean([run.result['left_out'] for run in runs]):.3g}"
+    if runs[0].name == whole[0].name:
+        return f1.show(), "", "", left_out
+    return f1.show(), gained_f1(runs, whole).show(), gained_loss(runs, whole).show(), left_out
+
+
+def gained_f1(runs: Sequence[Run], whole: Sequence[Run]) -> estimate.Estimate:
+    """How far macro-F1 on *select* is above that of other records of the same trainings."""
+    estimate.refuse_unless_paired(runs, whole, SELECT)
+    own, other = (estimate.confusion_by_seed(r, metrics.macro_f1, SELECT) for r in (runs, whole))
+    return _gained(own - other)
 
 
 def gained_loss(runs: Sequence[Run], whole: Sequence[Run]) -> estimate.Estimate:
@@ -181,9 +192,13 @@ def gained_loss(runs: Sequence[Run], whole: Sequence[Run]) -> estimate.Estimate:
     by_seed = np.stack([losses(a) - losses(b) for a, b in zip(runs, whole, strict=True)])
     weights = uncertainty.draws(runs[0].predictions[SELECT].group).astype(np.float64)
     drawn = weights @ by_seed.T / weights.sum(axis=1, keepdims=True)
-    own = by_seed.mean(axis=1)
-    _, spread = metrics.mean_and_spread(own.tolist())
-    return estimate.Estimate.of(uncertainty.BySeed(own, drawn).mean(), spread)
+    return _gained(BySeed(by_seed.mean(axis=1), drawn))
+
+
+def _gained(by_seed: BySeed) -> estimate.Estimate:
+    """Seed by seed, for they are the same trainings."""
+    _, spread = metrics.mean_and_spread(by_seed.value.tolist())
+    return estimate.Estimate.of(by_seed.mean(), spread)
 
 
 def losses(run: Run) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ from paper.tables.effective_rank import effective_rank, first_share, random_rank
 from paper.tables.main_effects import FACTORS, placed
 from paper.tables.search import unbeaten
 from paper.tables.spread import deviation
-from paper.tables.sweep import gained_loss, losses
+from paper.tables.sweep import gained_f1, gained_loss, losses
 
 TWO = ("machine", "human")
 FACTS = SettingFacts("without_arxiv", "machine_or_human", "minilm", TWO)
@@ -434,8 +434,17 @@ def test_a_cut_gains_log_loss_text_by_text() -> None:
     rows_ = find("sweep").build(tried, FACTS, "en").body.groups[0]
     gained = gained_loss(small, whole)
     f1 = estimate.of_confusion(small, metrics.macro_f1, SELECT)[()]
-    assert rows_[0][7:10] == (f1.show(), gained.show(), "15.1")
-    assert rows_[1][8:10] == ("", "0")
+    change = gained_f1(small, whole)
+    assert rows_[0][7:11] == (f1.show(), change.show(), gained.show(), "15.1")
+    assert rows_[1][8:11] == ("", "", "0")
+    by_seed = [
+        float(metrics.macro_f1(a.confusion(SELECT)) - metrics.macro_f1(b.confusion(SELECT)))
+        for a, b in zip(small, whole, strict=True)
+    ]
+    assert change.value == pytest.approx(np.mean(by_seed))
+    assert change.spread == pytest.approx(np.std(by_seed, ddof=1))
+    nothing = gained_f1(whole, whole)
+    assert (nothing.low, nothing.value, nothing.high) == (0, 0, 0), "the same trainings"
     by_sklearn = []
     for run in (*small, *whole):
         stored = run.predictions[SELECT].probabilities.astype(float)
