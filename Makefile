@@ -16,7 +16,7 @@ test: $(READY)
 tables: $(READY)
 	$(BIN)/lowrank-da tables
 	$(BIN)/lowrank-da tables --lang ru
-	$(BIN)/python -m paper.readme
+	$(BIN)/python -m paper.pages
 	$(BIN)/python -m paper.claims
 	if command -v latexmk >/dev/null; then latexmk -cd -pdf -outdir=generated -interaction=nonstopmode paper/main.tex paper/theory.tex; fi
 

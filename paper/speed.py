@@ -127,7 +127,7 @@ def report(kept: Path) -> str:
     """Every record of the folder `kept` as its tables, below its picture if it has one."""
     parts = [
         "# Speed, in full",
-        "Generated from the records in this folder by `python -m paper.readme`.",
+        "Generated from the records in this folder by `python -m paper.pages`.",
     ]
     shown = {benchmark: picture for picture, (benchmark, _) in PICTURES.items()}
     for path in sorted(kept.glob("*.json")):

@@ -1,4 +1,4 @@
-"""What the README shows is run: its Python here, its commands in `.ci/run`."""
+"""What the pages show is run: the README's Python here, their commands in `.ci/run`."""
 
 import re
 import shutil
@@ -10,6 +10,7 @@ import optuna
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = {page: page.read_text() for page in (ROOT / "README.md", ROOT / "experiments/RESULTS.md")}
 
 
 def python_that(has: str) -> str:
@@ -48,9 +49,11 @@ def test_the_optuna_script_and_the_command_share_a_study(tmp_path: Path) -> None
     assert len(list((tmp_path / "runs/lora_search/tiny").glob("grid/*.json"))) == 4
 
 
-def test_every_command_it_shows_is_run_by_ci() -> None:
+def test_every_command_they_show_is_run_by_ci() -> None:
     ci = (ROOT / ".ci/run").read_text() + (ROOT / "Makefile").read_text()
-    written = re.sub(r"<!-- generated.*?/generated -->", "", README, flags=re.DOTALL)
+    written = re.sub(
+        r"<!-- generated.*?/generated -->", "", "\n".join(PAGES.values()), flags=re.DOTALL
+    )
     shown = re.findall(r"`lowrank-da ([^`]+)`", written)
     assert len(shown) >= 9
     needs_network_or_records = ("data get", "keep")
@@ -61,6 +64,11 @@ def test_every_command_it_shows_is_run_by_ci() -> None:
             assert f"lowrank-da {words}" in ci, command
 
 
-def test_its_relative_links_lead_somewhere() -> None:
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+def test_their_relative_links_lead_somewhere() -> None:
+    for page, text in PAGES.items():
+        for link, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", text):
+            target = page.parent / link if link else page
+            assert target.exists(), (page, link)
+            if anchor:
+                titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+                assert anchor in [t.lower().replace(" ", "-") for t in titles], (page, anchor)

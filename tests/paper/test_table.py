@@ -449,7 +449,7 @@ def test_markdown_keeps_pipes_inside_their_cell() -> None:
 
 def test_paper_imports_no_torch() -> None:
     code = (
-        "import sys, paper.build, paper.readme, paper.table as t, paper.figure as f\n"
+        "import sys, paper.build, paper.pages, paper.table as t, paper.figure as f\n"
         "t.tables(); f.figures()\n"
         "assert not {'torch', 'transformers', 'peft', 'pytorch_lightning'} & set(sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""Generated blocks of the README are never stale."""
+"""Generated blocks and pictures of the pages are never stale."""
 
 import re
 from dataclasses import replace
@@ -11,7 +11,7 @@ from invented_records import record, save, study
 from experiments.benchmarks import targets, timing
 from experiments.benchmarks.timing import Record
 from lowrank_da.errors import UserError
-from paper import readme, speed
+from paper import pages, speed
 
 ROOT = Path(__file__).parents[2]
 OPEN, CLOSE = "<!-- generated:thesis/outfox/{} -->", "<!-- /generated -->"
@@ -28,10 +28,10 @@ def page(*ids: str) -> str:
 
 def test_blocks_are_filled_and_the_rest_is_kept(kept: Path) -> None:
     text = page("comparisons", "cost")
-    assert readme.stale(text, kept) == ["thesis/outfox/comparisons", "thesis/outfox/cost"]
-    fresh = readme.refresh(text, kept)
-    assert readme.stale(fresh, kept) == []
-    assert readme.refresh(fresh, kept) == fresh
+    assert pages.stale(text, kept) == ["thesis/outfox/comparisons", "thesis/outfox/cost"]
+    fresh = pages.refresh(text, kept)
+    assert pages.stale(fresh, kept) == []
+    assert pages.refresh(fresh, kept) == fresh
     assert "old" not in fresh
     assert fresh.startswith("# Title\n<!-- generated:thesis/outfox/comparisons -->\n")
     assert fresh.endswith("<!-- /generated -->\ntext\n")
@@ -48,57 +48,63 @@ def domains(tmp_path: Path) -> Path:
 
 
 def test_a_table_over_settings_has_a_block_of_its_own(domains: Path) -> None:
-    found = readme.block("lp_ft/across", domains)
+    found = pages.block("lp_ft/across", domains)
     assert "means over the settings without_arxiv, without_xsum" in found
     with pytest.raises(UserError, match="lp_ft/across_collections: no such table"):
-        readme.block("lp_ft/across_collections", domains)
+        pages.block("lp_ft/across_collections", domains)
 
 
 def test_pictures_that_a_page_shows_are_drawn_with_the_same_bytes(domains: Path) -> None:
     names = ("lp_ft/elsewhere", "lp_ft/without_xsum/elsewhere")
-    text = "".join(f"![x](experiments/results/{name}.svg)\n" for name in names)
-    first = readme.draw(f"![x](experiments/results/benchmarks/speed.svg)\n{text}", domains, domains)
+    text = "".join(
+        f"![x]({folder}results/{name}.svg)\n"
+        for name, folder in zip(names, ("experiments/", ""), strict=True)
+    )
+    first = pages.draw(f"![x](experiments/results/benchmarks/speed.svg)\n{text}", domains, domains)
     assert first == [domains / f"{name}.svg" for name in names]
     bytes_of = [path.read_bytes() for path in first]
     assert b">without_arxiv: at home<" in bytes_of[0]
     assert b">xsum<" in bytes_of[1]
     assert b"arxiv" not in bytes_of[1]
-    again = readme.draw(text, domains, domains / "again")
+    again = pages.draw(text, domains, domains / "again")
     assert [path.read_bytes() for path in again] == bytes_of
     with pytest.raises(UserError, match=r"lp_ft/places.svg\): the records make no such figure"):
-        readme.draw("![x](experiments/results/lp_ft/places.svg)", domains, domains)
+        pages.draw("![x](experiments/results/lp_ft/places.svg)", domains, domains)
 
 
 def test_a_changed_number_is_stale(kept: Path) -> None:
-    fresh = readme.refresh(page("comparisons"), kept)
+    fresh = pages.refresh(page("comparisons"), kept)
     digit = fresh.index("| lora | full | ") + len("| lora | full | ") + 3
     changed = fresh[:digit] + str((int(fresh[digit]) + 1) % 10) + fresh[digit + 1 :]
-    assert readme.stale(changed, kept) == ["thesis/outfox/comparisons"]
+    assert pages.stale(changed, kept) == ["thesis/outfox/comparisons"]
 
 
 def test_bad_blocks_are_refused(kept: Path) -> None:
     with pytest.raises(UserError, match="not closed"):
-        readme.refresh(page("cost").replace(CLOSE, ""), kept)
+        pages.refresh(page("cost").replace(CLOSE, ""), kept)
     with pytest.raises(UserError, match="STUDY/SETTING/TABLE"):
-        readme.refresh(f"<!-- generated:cost -->\n{CLOSE}\n", kept)
+        pages.refresh(f"<!-- generated:cost -->\n{CLOSE}\n", kept)
     with pytest.raises(UserError, match="unknown table"):
-        readme.refresh(page("price"), kept)
+        pages.refresh(page("price"), kept)
     with pytest.raises(UserError, match="no benchmark of size full"):
-        readme.block("benchmarks/targets", kept)
+        pages.block("benchmarks/targets", kept)
 
 
-def test_the_readme_is_fresh() -> None:
-    assert readme.stale((ROOT / "README.md").read_text()) == []
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
+def test_a_page_is_fresh(page: Path) -> None:
+    text = page.read_text()
+    assert pages.BLOCK.search(text)
+    assert pages.stale(text) == []
 
 
 NUMBER = re.compile(r"-?\d+\.\d+")
 
 
-def test_the_pictures_of_the_readme_are_fresh(tmp_path: Path) -> None:
-    drawn = readme.draw((ROOT / "README.md").read_text(), out=tmp_path)
+def test_the_pictures_of_the_pages_are_fresh(tmp_path: Path) -> None:
+    drawn = [path for page in pages.PAGES for path in pages.draw(page.read_text(), out=tmp_path)]
     assert drawn
     for path in drawn:
-        fresh, shown = (one.read_text() for one in (path, readme.KEPT / path.relative_to(tmp_path)))
+        fresh, shown = (one.read_text() for one in (path, pages.KEPT / path.relative_to(tmp_path)))
         assert NUMBER.sub("x", fresh) == NUMBER.sub("x", shown), path
         # In points of a page: another processor may round the last digit otherwise.
         places = [[float(x) for x in NUMBER.findall(text)] for text in (fresh, shown)]
@@ -143,20 +149,20 @@ def steps(record: Record) -> Record:
 @pytest.fixture
 def benchmarks(tmp_path: Path) -> Path:
     record = measured(ours=1.0, ours_dropout=1.25, library_tuned=2.0, library_defaults=4.0)
-    record.save(tmp_path / readme.BENCHMARKS)
-    steps(record).save(tmp_path / readme.BENCHMARKS)
+    record.save(tmp_path / pages.BENCHMARKS)
+    steps(record).save(tmp_path / pages.BENCHMARKS)
     return tmp_path
 
 
 def test_the_block_of_targets_is_the_table_of_all(benchmarks: Path) -> None:
-    block = readme.block("benchmarks/targets", benchmarks)
-    found = targets.records(benchmarks / readme.BENCHMARKS, "full")
+    block = pages.block("benchmarks/targets", benchmarks)
+    found = targets.records(benchmarks / pages.BENCHMARKS, "full")
     assert block == targets.table(found) + "\n"
     assert "| b / ours | >= 1.4 | 2.00 [2.00, 2.00] |" in block
 
 
 def test_the_pictures_and_the_report_are_written_with_the_same_bytes(benchmarks: Path) -> None:
-    folder = benchmarks / readme.BENCHMARKS
+    folder = benchmarks / pages.BENCHMARKS
     first = {path.name: path.read_bytes() for path in speed.write(folder)}
     assert set(first) == {"speed.svg", "scaling.svg", "README.md"}
     assert {path.name: path.read_bytes() for path in speed.write(folder)} == first
@@ -172,10 +178,10 @@ def test_the_pictures_and_the_report_are_written_with_the_same_bytes(benchmarks:
 
 
 def test_the_report_on_speed_is_fresh() -> None:
-    kept = readme.KEPT / readme.BENCHMARKS
+    kept = pages.KEPT / pages.BENCHMARKS
     assert (kept / "README.md").read_text() == speed.report(kept)
 
 
 def test_kept_benchmarks_were_measured_on_clean_trees() -> None:
-    for path in (readme.KEPT / readme.BENCHMARKS).glob("*.json"):
+    for path in (pages.KEPT / pages.BENCHMARKS).glob("*.json"):
         assert Record.load(path).made_by["dirty"] is False, path

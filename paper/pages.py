@@ -1,10 +1,10 @@
-"""Tables and pictures inside README.md and the report on speed, generated from kept records.
+"""Tables and pictures inside the pages and the report on speed, generated from kept records.
 
-A block of the README opens with `<!-- generated:STUDY/SETTING/TABLE -->` (`STUDY/TABLE` for a table
+A block of a page opens with `<!-- generated:STUDY/SETTING/TABLE -->` (`STUDY/TABLE` for a table
 over a study's settings, `benchmarks/targets` for that of the benchmarks' targets) and closes with
-`<!-- /generated -->`. A picture is `experiments/results/STUDY/FIGURE.svg`, over a study's settings,
-or `STUDY/SETTING/FIGURE.svg`. `python -m paper.readme` writes all of it anew; a test fails when the
-README's blocks, its pictures or the report are stale.
+`<!-- /generated -->`. A picture is `results/STUDY/FIGURE.svg`, over a study's settings, or
+`results/STUDY/SETTING/FIGURE.svg`. `python -m paper.pages` writes all of it anew; a test fails when
+a page's blocks, its pictures or the report are stale.
 """
 
 import re
@@ -21,6 +21,7 @@ from paper.table import Records
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
+PAGES = (ROOT / "README.md", ROOT / "experiments" / "RESULTS.md")
 BENCHMARKS = "benchmarks"
 """The folder of the kept benchmark records."""
 TARGETS = f"{BENCHMARKS}/targets"
@@ -31,7 +32,7 @@ BLOCK = re.compile(
 )
 
 PICTURE = re.compile(
-    r"\(experiments/results/(?P<study>[^/)]+)/(?:(?P<setting>[^/)]+)/)?(?P<id>[^/)]+)\.svg\)"
+    r"\((?:experiments/)?results/(?P<study>[^/)]+)/(?:(?P<setting>[^/)]+)/)?(?P<id>[^/)]+)\.svg\)"
 )
 
 
@@ -46,7 +47,7 @@ def block(name: str, kept: Path = KEPT) -> str:
     if len(parts) == 2:
         return _over_settings(parts[0], parts[1], kept)
     if len(parts) != 3:
-        raise UserError(f"README block {name!r}: name it {FORMS}")
+        raise UserError(f"block {name!r}: name it {FORMS}")
     study, setting, id = parts
     records = build.read(kept, study, setting, "en")
     return table.find(id).build(records.runs, records.facts, "en").markdown()
@@ -62,7 +63,7 @@ def _over_settings(study: str, id: str, kept: Path) -> str:
     for built in build.tables_over(_settings(study, kept), "en"):
         if built.id == id:
             return built.markdown()
-    raise UserError(f"README block {study}/{id}: no such table over the settings that are kept")
+    raise UserError(f"block {study}/{id}: no such table over the settings that are kept")
 
 
 def refresh(text: str, kept: Path = KEPT) -> str:
@@ -71,7 +72,7 @@ def refresh(text: str, kept: Path = KEPT) -> str:
     Raises `UserError` when an opening marker has no closing one.
     """
     if text.count("<!-- generated:") != len(BLOCK.findall(text)):
-        raise UserError("README: a generated block is not closed; end it with <!-- /generated -->")
+        raise UserError("a generated block is not closed; end it with <!-- /generated -->")
     return BLOCK.sub(lambda m: f"{m['open']}\n{block(m['name'], kept)}\n{m['close']}", text)
 
 
@@ -96,7 +97,7 @@ def draw(text: str, kept: Path = KEPT, out: Path = KEPT) -> list[Path]:
         else:
             drawings = build.drawings_over(_settings(study, kept))
         if id not in drawings:
-            raise UserError(f"README picture {found[0]}: the records make no such figure")
+            raise UserError(f"picture {found[0]}: the records make no such figure")
         paths.append(out / study / (setting or "") / f"{id}.svg")
         save(drawings[id], paths[-1])
     return paths
@@ -104,15 +105,15 @@ def draw(text: str, kept: Path = KEPT, out: Path = KEPT) -> list[Path]:
 
 def main() -> int:
     """Write all of it anew: 0, or 2 with one line on standard error when a record is missing."""
-    readme = ROOT / "README.md"
     try:
         speed.write(KEPT / BENCHMARKS)
-        fresh = refresh(readme.read_text())
-        draw(fresh)
-        with atomic(readme) as temporary:
-            temporary.write_text(fresh)
+        for page in PAGES:
+            fresh = refresh(page.read_text())
+            draw(fresh)
+            with atomic(page) as temporary:
+                temporary.write_text(fresh)
     except UserError as error:
-        print(f"README: {error}", file=sys.stderr)
+        print(f"pages: {error}", file=sys.stderr)
         return 2
     return 0
 
