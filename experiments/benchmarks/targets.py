@@ -1,7 +1,8 @@
 """One table of all targets: what was to be reached, what was measured, and what bounds it.
 
 Command: `python -m experiments.benchmarks.targets --size small` prints it from the records below
-`runs/benchmarks/`, as `make bench` leaves them. experiments/RESULTS.md shows it from the kept records.
+`runs/benchmarks/`, as `make bench` leaves them. `experiments/RESULTS.md` shows it from the kept
+records.
 """
 
 import sys
