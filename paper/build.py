@@ -75,7 +75,8 @@ def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path)
 def tables_over(every: Sequence[Records], lang: str) -> list[Built]:
     """The tables over several settings of a study: those that two of them have the arms for."""
     made = [across.build(every, kind, lang) for kind in across.KINDS]
-    return [one for one in (*made, parts.build(every, lang)) if one is not None]
+    made += [parts.build(every, three, lang) for three in parts.EVERY]
+    return [one for one in made if one is not None]
 
 
 def drawings(records: Records) -> dict[str, Callable[[], Drawing]]:

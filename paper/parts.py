@@ -1,10 +1,12 @@
-"""What of LP-FT's gain out of distribution is its learning rate's, and what its head's.
+"""What of an arm's gain out of distribution is its learning rate's, and what its start's.
 
-The study `lp_ft` trains fine-tuning alone at LP-FT's rate, too: from fine-tuning to this control
-the rate alone changes, from the control to LP-FT the head alone that training starts with.
+A study that compares starts tunes a rate for each, and a rate may carry over by itself. So it
+trains a control, the usual start at the other one's rate: from the usual arm to the control the
+rate alone changes, from the control to the other arm the start alone.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lowrank_da import uncertainty
 from lowrank_da.uncertainty import Mean
@@ -13,71 +15,84 @@ from paper.table import Body, Built, Records, Row
 from paper.tables.comparison import P_VALUE, holm, p_value
 from paper.words import Text
 
-GAIN, RATE, HEAD = ("lp_ft", "full"), ("full_as_lp_ft", "full"), ("lp_ft", "full_as_lp_ft")
-"""Pairs of arms: the first less the second."""
-ARMS = ("full", "full_as_lp_ft", "lp_ft")
 KIND = across.KINDS[0]
 
+
+@dataclass(frozen=True)
+class Parts:
+    """Three arms whose differences are a gain and its two parts."""
+
+    arm: str
+    control: str
+    usual: str
+
+
+EVERY = (
+    Parts("lp_ft", "full_as_lp_ft", "full"),
+    Parts("lora_data", "lora_kaiming_as_data", "lora_kaiming"),
+)
+
 SETTING, MEAN = Text("setting", "настройка"), Text("mean", "среднее")
-LP_FT = Text("LP-FT above full, points", "LP-FT выше full, п.п.")
-FROM_RATE = Text(
-    "the rate's part: full_as_lp_ft above full", "часть скорости: full_as_lp_ft выше full"
-)
-FROM_HEAD = Text(
-    "the head's part: LP-FT above full_as_lp_ft", "часть головы: LP-FT выше full_as_lp_ft"
-)
+GAIN = Text("{arm} above {usual}, points", "{arm} выше {usual}, п.п.")
+OF_RATE = Text("the rate's part: {control} above {usual}", "часть скорости: {control} выше {usual}")
+OF_START = Text("the start's part: {arm} above {control}", "часть начала: {arm} выше {control}")
 CAPTION = Text(
-    "What of LP-FT's gain out of distribution is its learning rate's, and what its head's. Seeds"
-    " {seeds}.",
-    "Что в выигрыше LP-FT вне распределения от скорости обучения, а что от головы. Начальные числа"
+    "What of the gain of {arm} out of distribution is its learning rate's, and what its start's."
+    " Seeds {seeds}.",
+    "Что в выигрыше {arm} вне распределения от скорости обучения, а что от начала. Начальные числа"
     " {seeds}.",
 )
 NOTE = Text(
     "Differences of balanced accuracy. p-values are adjusted by Holm's method over the {tests}"
-    " tests of both parts. LP-FT at fine-tuning's rate was not trained: whether head and rate need"
-    " each other is not asked.",
-    "Разности balanced accuracy. p с поправкой Холма на {tests} тестов обеих частей. LP-FT при"
-    " скорости full не обучалась: нужны ли голова и скорость друг другу, здесь не спрашивается.",
+    " tests of both parts. {arm} at the rate of {usual} was not trained: whether start and rate"
+    " need each other is not asked.",
+    "Разности balanced accuracy. p с поправкой Холма на {tests} тестов обеих частей. {arm} при"
+    " скорости {usual} не обучалась: нужны ли начало и скорость друг другу, здесь не спрашивается.",
 )
 
 
-def build(every: Sequence[Records], lang: str) -> Built | None:
+def build(every: Sequence[Records], parts: Parts, lang: str) -> Built | None:
     """A row a setting, then their mean; None where fewer than two settings have the three arms.
 
     Raises `UserError` where arms answered different texts.
     """
-    every = [r for r in every if KIND.away(r) and all(r.get(name) for name in ARMS)]
+    names = (parts.usual, parts.control, parts.arm)
+    every = [r for r in every if KIND.away(r) and all(r.get(name) for name in names)]
     if len(every) < 2:
         return None
-    for name in ARMS[1:]:
-        across.refuse_other_texts(every, name, ARMS[0], KIND)
-    away = {n: [across.elsewhere(r, n, across.accuracy, KIND) for r in every] for n in ARMS}
-    settings = [records.facts.setting for records in every]
-    several = {name: slice(i, i + 1) for i, name in enumerate(settings)}
+    for name in names[1:]:
+        across.refuse_other_texts(every, name, parts.usual, KIND)
+    away = {n: [across.elsewhere(r, n, across.accuracy, KIND) for r in every] for n in names}
+    several = {records.facts.setting: slice(i, i + 1) for i, records in enumerate(every)}
     several[MEAN.say(lang)] = slice(None)
 
-    def test(pair: tuple[str, str], which: slice) -> Mean:
-        return uncertainty.difference(*(away[name][which] for name in pair))
+    def above(first: str, second: str) -> dict[str, Mean]:
+        return {
+            row: uncertainty.difference(away[first][which], away[second][which])
+            for row, which in several.items()
+        }
 
-    parts = {
-        (row, pair[0]): test(pair, which) for row, which in several.items() for pair in (RATE, HEAD)
-    }
-    p = holm({part: one.p_value for part, one in parts.items()})
+    gain = above(parts.arm, parts.usual)
+    of_rate, of_start = above(parts.control, parts.usual), above(parts.arm, parts.control)
+    tests = {(row, "rate"): one for row, one in of_rate.items()}
+    tests |= {(row, "start"): one for row, one in of_start.items()}
+    p = holm({part: one.p_value for part, one in tests.items()})
     rows: list[Row] = []
-    for row, which in several.items():
-        cells: Row = (row, across.points(test(GAIN, which)))
-        for name, _ in (RATE, HEAD):
-            cells += (across.points(parts[row, name]), p_value(p, (row, name)))
+    for row in several:
+        cells: Row = (row, across.points(gain[row]))
+        for part in ("rate", "start"):
+            cells += (across.points(tests[row, part]), p_value(p, (row, part)))
         rows.append(cells)
-    columns = (SETTING, LP_FT, FROM_RATE, P_VALUE, FROM_HEAD, P_VALUE)
-    seeds = sorted({run.seed for records in every for name in ARMS for run in records.get(name)})
+    said = {"arm": parts.arm, "control": parts.control, "usual": parts.usual}
+    columns = (SETTING, GAIN, OF_RATE, P_VALUE, OF_START, P_VALUE)
+    seeds = sorted({run.seed for records in every for name in names for run in records.get(name)})
     return Built(
         id="parts",
-        caption=CAPTION.say(lang, seeds=", ".join(map(str, seeds))),
+        caption=CAPTION.say(lang, seeds=", ".join(map(str, seeds)), **said),
         body=Body(
-            tuple(column.say(lang) for column in columns),
+            tuple(column.say(lang, **said) for column in columns),
             (tuple(rows[:-1]), tuple(rows[-1:])),
-            (NOTE.say(lang, tests=len(parts)),),
+            (NOTE.say(lang, tests=len(tests), **said),),
         ),
         missing=(),
         lang=lang,

@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from lowrank_da import uncertainty
 from lowrank_da.corpus import ID, SELECT
 from lowrank_da.errors import UserError
+from lowrank_da.experiment import Experiment
 from lowrank_da.run import Run
+from lowrank_da.study import Checkout
 from paper import across, estimate, parts
 from paper.figure import MARKERS
 from paper.figures import elsewhere
@@ -215,6 +217,8 @@ def test_without_human_texts_the_picture_blames_nobody() -> None:
 
 # -- the parts of LP-FT's gain
 
+LP_FT, DATA = parts.EVERY
+
 
 def with_control() -> list[Records]:
     """`full_as_lp_ft` is `full` in the first setting and `lp_ft` in the second."""
@@ -224,8 +228,8 @@ def with_control() -> list[Records]:
     ]
 
 
-def test_the_parts_of_a_gain_are_its_rates_and_its_heads() -> None:
-    built = parts.build(with_control(), "en")
+def test_the_parts_of_a_gain_are_its_rates_and_its_starts() -> None:
+    built = parts.build(with_control(), LP_FT, "en")
     assert built is not None
     each, (mean,) = built.body.groups
     assert [row[0] for row in (*each, mean)] == ["without_arxiv", "against_llama", "mean"]
@@ -247,5 +251,21 @@ def test_the_parts_of_a_gain_are_its_rates_and_its_heads() -> None:
 
 
 def test_there_are_no_parts_without_the_control() -> None:
-    assert parts.build(EVERY, "en") is None
-    assert parts.build(with_control()[:1], "en") is None
+    assert parts.build(EVERY, LP_FT, "en") is None
+    assert parts.build(with_control()[:1], LP_FT, "en") is None
+    assert parts.build(with_control(), DATA, "en") is None
+
+
+def test_each_gain_has_the_arms_that_its_study_trains() -> None:
+    here = Checkout.here()
+    for study, three in (("lp_ft", LP_FT), ("data_span", DATA)):
+        setting = here.setting("without_arxiv", study)
+        trials = here.study(study).trials(setting)
+        rates = {name: float(i) for i, name in enumerate(trials, start=1)}
+        arms = here.study(study).arms(setting, rates)
+        arm, control, usual = (arms[n] for n in (three.arm, three.control, three.usual))
+        assert isinstance(control, Experiment)
+        assert isinstance(usual, Experiment)
+        assert isinstance(arm, Experiment)
+        assert control == replace(usual, learning_rate=arm.learning_rate)
+        assert control != usual
