@@ -7,7 +7,8 @@ and does the threshold that lets 5 % of human texts be blamed at home still do s
 Command: `lowrank-da reproduce cross_generator --setting against_chatgpt` (or against_llama,
 against_chatgpt_in_essays).
 
-Cost: 15 trials and three trainings a seed; nine minutes a setting on two cores.
+Cost: 15 trials and three trainings a seed; nine minutes a setting on two cores with
+`--workers 2`.
 """
 
 from collections.abc import Mapping

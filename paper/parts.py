@@ -2,7 +2,8 @@
 
 A study that compares starts tunes a rate for each, and a rate may carry over by itself. So it
 trains a control, the usual start at the other one's rate: from the usual arm to the control the
-rate alone changes, from the control to the other arm the start alone.
+rate alone changes, from the control to the other arm the start alone. Controls are found by their
+names: `full_as_lp_ft` is `full` at the rate of `lp_ft`.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from paper.tables.comparison import P_VALUE, holm, p_value
 from paper.words import Text
 
 KIND = across.KINDS[0]
+AS = "_as_"
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,16 @@ class Parts:
     usual: str
 
 
-EVERY = (
-    Parts("lp_ft", "full_as_lp_ft", "full"),
-    Parts("lora_data", "lora_kaiming_as_data", "lora_kaiming"),
-)
+def controlled(names: Sequence[str]) -> list[Parts]:
+    """Of the controls among these arms: `A_as_B`, A being one and B one, or the end of its name."""
+    every = []
+    for control in names:
+        usual, said, other = control.partition(AS)
+        meant = [n for n in names if AS not in n and f"_{n}".endswith(f"_{other}")]
+        if said and usual in names and len(meant) == 1:
+            every.append(Parts(meant[0], control, usual))
+    return every
+
 
 SETTING, MEAN = Text("setting", "настройка"), Text("mean", "среднее")
 GAIN = Text("{arm} above {usual}, points", "{arm} выше {usual}, п.п.")
@@ -87,7 +95,7 @@ def build(every: Sequence[Records], parts: Parts, lang: str) -> Built | None:
     columns = (SETTING, GAIN, OF_RATE, P_VALUE, OF_START, P_VALUE)
     seeds = sorted({run.seed for records in every for name in names for run in records.get(name)})
     return Built(
-        id="parts",
+        id=f"parts_{parts.arm}",
         caption=CAPTION.say(lang, seeds=", ".join(map(str, seeds)), **said),
         body=Body(
             tuple(column.say(lang, **said) for column in columns),

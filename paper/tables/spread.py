@@ -91,7 +91,7 @@ class Spread(Table):
         p_above = holm({row: test.p_value for row, test in above.items()})
         p_between = _equal_spread(pairs)
         p_against = _equal_spread(
-            {row: (runs, other) for row, runs in arms.items() if runs != other}
+            {row: (runs, other) for row, runs in arms.items() if row[0] != OTHER}
         )
         groups: dict[str, list[Row]] = {}
         for row, runs in arms.items():

@@ -217,7 +217,8 @@ def test_without_human_texts_the_picture_blames_nobody() -> None:
 
 # -- the parts of LP-FT's gain
 
-LP_FT, DATA = parts.EVERY
+LP_FT = parts.Parts("lp_ft", "full_as_lp_ft", "full")
+DATA = parts.Parts("lora_data", "lora_kaiming_as_data", "lora_kaiming")
 
 
 def with_control() -> list[Records]:
@@ -263,9 +264,22 @@ def test_each_gain_has_the_arms_that_its_study_trains() -> None:
         trials = here.study(study).trials(setting)
         rates = {name: float(i) for i, name in enumerate(trials, start=1)}
         arms = here.study(study).arms(setting, rates)
+        assert parts.controlled(sorted(arms)) == [three]
         arm, control, usual = (arms[n] for n in (three.arm, three.control, three.usual))
         assert isinstance(control, Experiment)
         assert isinstance(usual, Experiment)
         assert isinstance(arm, Experiment)
         assert control == replace(usual, learning_rate=arm.learning_rate)
         assert control != usual
+
+
+def test_a_control_is_known_by_its_name() -> None:
+    assert parts.controlled(["a", "b", "a_as_b"]) == [parts.Parts("b", "a_as_b", "a")]
+    assert parts.controlled(["a", "x_b", "a_as_b"]) == [parts.Parts("x_b", "a_as_b", "a")]
+    for unclear in (
+        ["b", "a_as_b"],
+        ["a", "a_as_b"],
+        ["a", "x_b", "y_b", "a_as_b"],
+        ["a", "xb", "a_as_b"],
+    ):
+        assert parts.controlled(unclear) == [], unclear
