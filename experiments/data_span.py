@@ -11,7 +11,7 @@ the rate of the start from the data.
 
 Command: `lowrank-da reproduce data_span --setting without_arxiv`, and so for the other domains.
 
-Cost: 15 trials and four trainings a seed; about 12 minutes a setting on two cores with
+Cost: at least 15 trials and four trainings a seed; about 12 minutes a setting on two cores with
 `--workers 2`.
 """
 

@@ -4,14 +4,15 @@ Question: a lecture reports that probing, then fine-tuning beats fine-tuning by 
 accuracy out of distribution (Kumar et al. 2022, arXiv:2202.10054, on images). Does that hold on
 text, for a detector of machine text that meets a new domain? Does LoRA from a probe's head gain?
 
-Texts, tokens, passes and the rates tried first are the same for all arms; those from a probe
-have the probe's passes beside, which train the head alone. Each arm has its own best rate, and a
-higher one may carry over better or worse by itself: `full_as_lp_ft` is fine-tuning alone at the
-rate of LP-FT, so that the head's part can be told from the rate's.
+Texts, tokens and passes are the same for all arms, and as many rates are tried first for each;
+those from a probe have the probe's passes beside, which train the head alone. Each arm has its own
+best rate, and a higher one may carry over better or worse by itself: `full_as_lp_ft` is fine-tuning
+alone at the rate of LP-FT, so that the head's part can be told from the rate's.
 
 Command: `lowrank-da reproduce lp_ft --setting without_arxiv`, and so for the other three domains.
 
-Cost: 25 trials and six trainings a seed; 40 minutes a setting on two cores with `--workers 2`.
+Cost: at least 25 trials and six trainings a seed; 40 minutes a setting on two cores with
+`--workers 2`.
 """
 
 from collections.abc import Mapping

@@ -255,6 +255,12 @@ def load_all(folder: Path, study: str, setting: str) -> dict[str, list[Run]]:
     return {name: sorted(runs, key=lambda r: r.seed) for name, runs in found.items()}
 
 
+def one_training(first: Sequence[Run], second: Sequence[Run]) -> bool:
+    """Whether two arms are the same experiment under the same seeds: one training, two names."""
+    own, other = ({(run.key, run.seed) for run in runs} for runs in (first, second))
+    return own == other
+
+
 def one_fingerprint(runs: Iterable[Run]) -> str:
     """The fingerprint that all `runs` share; `UserError` when they read different texts."""
     seen = {run.fingerprint: f"{run.name} (seed {run.seed})" for run in runs}

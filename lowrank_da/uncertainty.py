@@ -9,8 +9,9 @@ A number is a statistic of a classifier's answers, the mean over S seeds of its 
   that share texts share their draws.
 - *Seeds* are too few to be drawn again: of three that lie apart such an interval holds less often
   than it says. Each resample's mean is moved by Student's t, times the standard error over seeds;
-  of a difference, or a mean over settings, the errors add up and the degrees of freedom are
-  Welch's and Satterthwaite's. One seed moves nothing: its interval says nothing of seeds.
+  of a difference the errors add up and the degrees of freedom are Welch's. One seed moves nothing:
+  its interval says nothing of seeds. Numbers of several arms or settings are averaged seed by seed
+  first (`BySeed.average`), for what a seed does to all of them alike is drawn once, not often.
 """
 
 from collections.abc import Callable, Sequence
@@ -116,16 +117,13 @@ class BySeed:
 
     def mean(self) -> Mean:
         """The mean over seeds."""
-        return combined([(1.0, self)])
+        return _combined([(1.0, self)])
 
 
-def combined(terms: Sequence[tuple[float, BySeed]]) -> Mean:
-    """The sum of means over seeds, each with its factor, every training taken for independent.
+def _combined(terms: Sequence[tuple[float, BySeed]]) -> Mean:
+    """The sum of means over seeds, each with its factor, the terms taken for independent.
 
     The seeds' part is Student's t with Satterthwaite's degrees of freedom: of two terms Welch's.
-    Trainings under one seed share the head's start and the order of the texts; what that does to
-    all alike cancels in a difference, whose interval is then too wide rather than too narrow. In a
-    mean of several arms it would not: for that see `BySeed.average`.
     """
     value = np.sum([factor * term.value.mean(axis=0) for factor, term in terms], axis=0)
     drawn = np.sum([factor * term.drawn.mean(axis=1) for factor, term in terms], axis=0)
@@ -144,10 +142,14 @@ def combined(terms: Sequence[tuple[float, BySeed]]) -> Mean:
     return Mean(value, drawn)
 
 
-def difference(first: Sequence[BySeed], second: Sequence[BySeed]) -> Mean:
-    """Of two means over seeds and over several classifiers each, or one."""
-    terms = [(1 / len(first), own) for own in first]
-    return combined([*terms, *((-1 / len(second), own) for own in second)])
+def difference(first: BySeed, second: BySeed, factor: float = 1.0) -> Mean:
+    """Of two means over seeds, times a factor.
+
+    The two are taken for independent, and their seeds may be others. Trainings under one seed share
+    the order of the texts, and the head's start where nothing is drawn before it; what that does to
+    both alike cancels, and the interval is then too wide rather than too narrow.
+    """
+    return _combined([(factor, first), (-factor, second)])
 
 
 def confusions(true: Classes, predicted: Classes, classes: int, weights: Weights) -> Counts:
@@ -211,4 +213,4 @@ def paired(
     rest: tuple[Any, ...] = (classes, groups, resamples, seed)
     a = of_confusion(statistic, true, np.atleast_2d(predicted_a), *rest)
     b = of_confusion(statistic, true, np.atleast_2d(predicted_b), *rest)
-    return difference([a], [b])
+    return difference(a, b)

@@ -1,17 +1,18 @@
 """Tables over several settings of a study: means over its domains, beside published numbers.
 
 Every setting counts the same, and within it every split out of distribution. Intervals are over
-the texts and the seeds; the settings themselves are taken as given, for four domains are no sample
-of domains.
+the texts and the seeds, whose numbers are averaged over settings seed by seed; the settings
+themselves are taken as given, for four domains are no sample of domains.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID, OOD
+from lowrank_da.run import one_training
 from lowrank_da.uncertainty import BySeed, Mean
-from paper import estimate
+from paper import estimate, words
 from paper.arms import found
 from paper.published import published
 from paper.table import MISSING, Body, Built, Records, Row
@@ -26,7 +27,7 @@ PUBLISHED_ARMS = {
 }
 """Our arms by what the lecture calls them."""
 OTHERS = ("full", "lora_kaiming")
-"""What all are held against: the first one that is there."""
+"""What all are held against: the first one that some setting has."""
 
 ID_PUBLISHED = Text("published, ID, %", "в лекции, ID, %")
 OOD_PUBLISHED = Text("published, OOD, %", "в лекции, OOD, %")
@@ -43,13 +44,18 @@ IN_OTHER_COLLECTION = Text(
     "At home and in the other collection, means over the settings {settings}. Seeds {seeds}.",
     "Дома и в другой коллекции, средние по настройкам {settings}. Начальные числа {seeds}.",
 )
+OF_COLLECTION = Text(
+    "out of distribution in the collection that was trained on",
+    "вне распределения в той коллекции, на которой обучали",
+)
+OF_OTHER_COLLECTION = Text("of the other collection", "другой коллекции")
 NOTE = Text(
-    "Every setting counts the same, and within it every split out of distribution; the intervals"
-    " are not over settings. Balanced accuracy: the mean of the classes' recall, which is accuracy"
-    " where they have equally many texts.",
-    "Все настройки имеют один вес, в каждой одинаков вес всех выборок вне распределения; интервалы"
-    " не по настройкам. Balanced accuracy: среднее recall классов, то же, что accuracy при равном"
-    " числе текстов.",
+    "Every setting counts the same, and within it every split {which}; the intervals are not over"
+    " settings, which are averaged seed by seed. Balanced accuracy: the mean of the classes'"
+    " recall, which is accuracy where they have equally many texts.",
+    "Все настройки имеют один вес, в каждой одинаков вес всех выборок {which}; интервалы не по"
+    " настройкам, усреднённым по каждому начальному числу. Balanced accuracy: среднее recall"
+    " классов, то же, что accuracy при равном числе текстов.",
 )
 TESTS_NOTE = Text(
     "p-values are adjusted by Holm's method over the {tests} tests of this table; the last"
@@ -72,6 +78,8 @@ class Kind:
 
     id: str
     caption: Text
+    which: Text
+    """The splits, in words."""
     parts: int
     """Of the split's name: `ood/xsum` has two, `ood/outfox/davinci` three."""
 
@@ -82,7 +90,15 @@ class Kind:
         return sorted(role for role in every if len(role.split("/")) == self.parts)
 
 
-KINDS = (Kind("across", IN_OTHERS, 2), Kind("across_collections", IN_OTHER_COLLECTION, 3))
+KINDS = (
+    Kind("across", IN_OTHERS, OF_COLLECTION, 2),
+    Kind("across_collections", IN_OTHER_COLLECTION, OF_OTHER_COLLECTION, 3),
+)
+
+
+def everywhere(every: Sequence[Records]) -> list[str]:
+    """The arms that some setting has."""
+    return sorted({name for records in every for name in found(records.runs)})
 
 
 def arms(every: Sequence[Records], kind: Kind) -> list[str]:
@@ -98,7 +114,7 @@ def arms(every: Sequence[Records], kind: Kind) -> list[str]:
         )
         return len(seeds) == 1 and () not in seeds and all(judged)
 
-    return [name for name in found(every[0].runs) if there(name)] if every else []
+    return [name for name in everywhere(every) if there(name)]
 
 
 def accuracy(records: Records, name: str, role: str) -> BySeed:
@@ -117,8 +133,23 @@ def elsewhere(records: Records, name: str, measure: Measure, kind: Kind) -> BySe
 
 
 def mean(of_settings: Sequence[BySeed]) -> Mean:
-    """Over settings, each of which has trainings of its own."""
-    return uncertainty.combined([(1 / len(of_settings), own) for own in of_settings])
+    """Over settings, seed by seed: a seed draws the same start in every setting."""
+    return BySeed.average(of_settings).mean()
+
+
+def above(
+    every: Sequence[Records], of: Mapping[str, Sequence[BySeed]], first: str, second: str
+) -> Mean | None:
+    """How far one arm is above another in the mean over settings, `of` which are their numbers.
+
+    A setting in which the two are one training adds exactly nothing; None where all are such.
+    """
+    same = [one_training(records.get(first), records.get(second)) for records in every]
+    apart = [i for i, one in enumerate(same) if not one]
+    if not apart:
+        return None
+    own, other = (BySeed.average([of[name][i] for i in apart]) for name in (first, second))
+    return uncertainty.difference(own, other, factor=len(apart) / len(every))
 
 
 def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
@@ -133,14 +164,15 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
     home = {name: [accuracy(r, name, ID) for r in every] for name in names}
     away = {name: [elsewhere(r, name, accuracy, kind) for r in every] for name in names}
     lost = {n: [a - h for a, h in zip(away[n], home[n], strict=True)] for n in names}
-    other = next((name for name in OTHERS if name in names), None)
-    tests: dict[tuple[str, str], Mean] = {}
+    other = next((name for name in OTHERS if name in everywhere(every)), None)
+    other = other if other in names else None
+    tests: dict[tuple[str, str], Mean | None] = {}
     for name in names:
         if other is not None and name != other:
             refuse_other_texts(every, name, other, kind)
-            tests[name, "away"] = uncertainty.difference(away[name], away[other])
-            tests[name, "lost"] = uncertainty.difference(lost[name], lost[other])
-    p = holm({pair: test.p_value for pair, test in tests.items()})
+            tests[name, "away"] = above(every, away, name, other)
+            tests[name, "lost"] = above(every, lost, name, other)
+    p = holm({pair: test.p_value for pair, test in tests.items() if test})
     beside = all(arm in names for arm in PUBLISHED_ARMS)
     rankings = all(
         ranked(run, role)
@@ -155,15 +187,15 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
         row += (points(mean(home[name]), 0, 1), points(mean(away[name]), 0, 1))
         row += _ranking(every, name, kind) if rankings else (MISSING, MISSING)
         for what in ("away", "lost") if other is not None else ():
-            test = tests.get((name, what))
-            row += ("", "") if test is None else (points(test), p_value(p, (name, what)))
+            pair = name, what
+            row += (shown(tests[pair], lang) if pair in tests else "", p_value(p, pair))
         rows.append(row)
     columns: tuple[Text, ...] = (ID_PUBLISHED, OOD_PUBLISHED) if beside else ()
     columns += (ID_ACCURACY, OOD_ACCURACY, ID_AUROC, OOD_AUROC)
     columns += (DIFFERENCE, P_VALUE, CARRIED, P_VALUE) if other is not None else ()
-    notes = [NOTE.say(lang)]
-    if tests:
-        notes.append(TESTS_NOTE.say(lang, tests=len(tests)))
+    notes = [NOTE.say(lang, which=kind.which.say(lang))]
+    if p:
+        notes.append(TESTS_NOTE.say(lang, tests=len(p)))
     if beside:
         source = published()["lecture"]["source"]
         notes.append(PUBLISHED_NOTE.say(lang, source=source))
@@ -174,7 +206,7 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
         id=kind.id,
         caption=kind.caption.say(lang, settings=settings, seeds=", ".join(map(str, seeds))),
         body=Body(header, (tuple(rows),), tuple(notes)),
-        missing=(),
+        missing=tuple(name for name in everywhere(every) if name not in names),
         lang=lang,
         several_seeds=any(len(every[0].get(name)) > 1 for name in names),
     )
@@ -191,6 +223,11 @@ def points(drawn: Mean, low: float = -1, high: float = 1) -> str:
     """`84.3 [82.0, 86.1]`: a share, or a difference of two, in hundredths."""
     one = estimate.Estimate.of(drawn, None, low, high)
     return f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+
+
+def shown(test: Mean | None, lang: str) -> str:
+    """A difference in hundredths, or that there is none to test."""
+    return words.ONE_TRAINING.say(lang) if test is None else points(test)
 
 
 def _ranking(every: Sequence[Records], name: str, kind: Kind) -> Row:

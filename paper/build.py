@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Drawing
 
+from lowrank_da.errors import UserError
 from lowrank_da.files import atomic
 from lowrank_da.run import Run, load_all
 from lowrank_da.study import Checkout
@@ -42,9 +43,24 @@ def _of_definition(study: str, name: str) -> SettingFacts:
 
 
 def read(folder: Path, study: str, setting: str, lang: str) -> Records:
-    """The records of a study in a setting; `UserError` for a damaged one."""
+    """The records of a study in a setting.
+
+    Raises `UserError` for a damaged one, and for seeds of one name that are other experiments.
+    """
     runs = load_all(folder, study, setting)
+    for own in runs.values():
+        _one_experiment(own)
     return Records(runs, facts_of(runs, study, setting), lang)
+
+
+def _one_experiment(runs: Sequence[Run]) -> None:
+    by_key = {run.key: run.seed for run in runs}
+    if len(by_key) > 1:
+        one = runs[0]
+        raise UserError(
+            f"{one.study}/{one.setting}: the seeds {' and '.join(map(str, by_key.values()))} of"
+            f" {one.name} are different experiments; delete the records of the older one"
+        )
 
 
 def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path) -> str:

@@ -71,7 +71,7 @@ class Figure(ABC):
 
     @abstractmethod
     def draw(self, records: Records) -> matplotlib.figure.Figure:
-        """The drawing; a run that is missing is left out and said to be missing."""
+        """The drawing; a run that is missing is left out."""
 
     def drawing(self, records: Records) -> matplotlib.figure.Figure:
         """What is drawn; raises `UserError` when the runs it compares read different texts."""

@@ -39,7 +39,8 @@ PICTURE = re.compile(
 def block(name: str, kept: Path = KEPT) -> str:
     """The Markdown of the block `STUDY/SETTING/TABLE`, `STUDY/TABLE` or `benchmarks/targets`.
 
-    Raises `UserError` for a name of another form, and for an unknown setting or table.
+    Raises `UserError` for a name of another form, for an unknown setting or table, and for a table
+    that these records do not make.
     """
     if name == TARGETS:
         return targets.table(targets.records(kept / BENCHMARKS, speed.SIZE)) + "\n"
@@ -50,7 +51,10 @@ def block(name: str, kept: Path = KEPT) -> str:
         raise UserError(f"block {name!r}: name it {FORMS}")
     study, setting, id = parts
     records = build.read(kept, study, setting, "en")
-    return table.find(id).build(records.runs, records.facts, "en").markdown()
+    found = table.find(id)
+    if not found.applies(records.runs):
+        raise UserError(f"block {name}: the records make no such table")
+    return found.build(records.runs, records.facts, "en").markdown()
 
 
 def _settings(study: str, kept: Path) -> list[Records]:

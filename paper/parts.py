@@ -1,4 +1,4 @@
-"""What of an arm's gain out of distribution is its learning rate's, and what its start's.
+"""What of an arm's difference out of distribution is its learning rate's, and what its start's.
 
 A study that compares starts tunes a rate for each, and a rate may carry over by itself. So it
 trains a control, the usual start at the other one's rate: from the usual arm to the control the
@@ -9,8 +9,6 @@ names: `full_as_lp_ft` is `full` at the rate of `lp_ft`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lowrank_da import uncertainty
-from lowrank_da.uncertainty import Mean
 from paper import across
 from paper.table import Body, Built, Records, Row
 from paper.tables.comparison import P_VALUE, holm, p_value
@@ -22,7 +20,7 @@ AS = "_as_"
 
 @dataclass(frozen=True)
 class Parts:
-    """Three arms whose differences are a gain and its two parts."""
+    """Three arms whose differences are a whole and its two parts."""
 
     arm: str
     control: str
@@ -41,21 +39,24 @@ def controlled(names: Sequence[str]) -> list[Parts]:
 
 
 SETTING, MEAN = Text("setting", "настройка"), Text("mean", "среднее")
-GAIN = Text("{arm} above {usual}, points", "{arm} выше {usual}, п.п.")
+WHOLE = Text("{arm} above {usual}, points", "{arm} выше {usual}, п.п.")
 OF_RATE = Text("the rate's part: {control} above {usual}", "часть скорости: {control} выше {usual}")
 OF_START = Text("the start's part: {arm} above {control}", "часть начала: {arm} выше {control}")
 CAPTION = Text(
-    "What of the gain of {arm} out of distribution is its learning rate's, and what its start's."
-    " Seeds {seeds}.",
-    "Что в выигрыше {arm} вне распределения от скорости обучения, а что от начала. Начальные числа"
-    " {seeds}.",
+    "What of the difference of {arm} to {usual} out of distribution is its learning rate's, and"
+    " what its start's. Seeds {seeds}.",
+    "Что в разности {arm} и {usual} вне распределения от скорости обучения, а что от начала."
+    " Начальные числа {seeds}.",
 )
 NOTE = Text(
     "Differences of balanced accuracy. p-values are adjusted by Holm's method over the {tests}"
-    " tests of both parts. {arm} at the rate of {usual} was not trained: whether start and rate"
-    " need each other is not asked.",
-    "Разности balanced accuracy. p с поправкой Холма на {tests} тестов обеих частей. {arm} при"
-    " скорости {usual} не обучалась: нужны ли начало и скорость друг другу, здесь не спрашивается.",
+    " tests of both parts. Where both arms have one rate the control is {usual} itself: the same"
+    " training, and nothing to test. {arm} at another rate of {usual} was not trained: whether"
+    " start and rate need each other is not asked.",
+    "Разности balanced accuracy. p с поправкой Холма на {tests} тестов обеих частей. Где скорость у"
+    " обеих моделей одна, контроль есть сама {usual}: одно и то же обучение, проверять нечего."
+    " {arm} при другой скорости {usual} не обучалась: нужны ли начало и скорость друг другу, здесь"
+    " не спрашивается.",
 )
 
 
@@ -66,33 +67,32 @@ def build(every: Sequence[Records], parts: Parts, lang: str) -> Built | None:
     """
     names = (parts.usual, parts.control, parts.arm)
     every = [r for r in every if KIND.away(r) and all(r.get(name) for name in names)]
-    if len(every) < 2:
+    if len(every) < 2 or not {*names} <= {*across.arms(every, KIND)}:
         return None
     for name in names[1:]:
         across.refuse_other_texts(every, name, parts.usual, KIND)
     away = {n: [across.elsewhere(r, n, across.accuracy, KIND) for r in every] for n in names}
-    several = {records.facts.setting: slice(i, i + 1) for i, records in enumerate(every)}
-    several[MEAN.say(lang)] = slice(None)
-
-    def above(first: str, second: str) -> dict[str, Mean]:
-        return {
-            row: uncertainty.difference(away[first][which], away[second][which])
-            for row, which in several.items()
-        }
-
-    gain = above(parts.arm, parts.usual)
-    of_rate, of_start = above(parts.control, parts.usual), above(parts.arm, parts.control)
-    tests = {(row, "rate"): one for row, one in of_rate.items()}
-    tests |= {(row, "start"): one for row, one in of_start.items()}
-    p = holm({part: one.p_value for part, one in tests.items()})
+    settings = {records.facts.setting: slice(i, i + 1) for i, records in enumerate(every)}
+    settings[MEAN.say(lang)] = slice(None)
+    pairs = {
+        "whole": (parts.arm, parts.usual),
+        "rate": (parts.control, parts.usual),
+        "start": (parts.arm, parts.control),
+    }
+    made = {
+        (row, part): across.above(every[which], {n: away[n][which] for n in pair}, *pair)
+        for row, which in settings.items()
+        for part, pair in pairs.items()
+    }
+    p = holm({at: one.p_value for at, one in made.items() if one and at[1] != "whole"})
     rows: list[Row] = []
-    for row in several:
-        cells: Row = (row, across.points(gain[row]))
+    for row in settings:
+        cells: Row = (row, across.shown(made[row, "whole"], lang))
         for part in ("rate", "start"):
-            cells += (across.points(tests[row, part]), p_value(p, (row, part)))
+            cells += (across.shown(made[row, part], lang), p_value(p, (row, part)))
         rows.append(cells)
     said = {"arm": parts.arm, "control": parts.control, "usual": parts.usual}
-    columns = (SETTING, GAIN, OF_RATE, P_VALUE, OF_START, P_VALUE)
+    columns = (SETTING, WHOLE, OF_RATE, P_VALUE, OF_START, P_VALUE)
     seeds = sorted({run.seed for records in every for name in names for run in records.get(name)})
     return Built(
         id=f"parts_{parts.arm}",
@@ -100,7 +100,7 @@ def build(every: Sequence[Records], parts: Parts, lang: str) -> Built | None:
         body=Body(
             tuple(column.say(lang, **said) for column in columns),
             (tuple(rows[:-1]), tuple(rows[-1:])),
-            (NOTE.say(lang, tests=len(tests), **said),),
+            (NOTE.say(lang, tests=len(p), **said),),
         ),
         missing=(),
         lang=lang,

@@ -119,14 +119,17 @@ class Table(ABC):
     def body(self, records: Records) -> Body:
         """The rows, a missing run's cells being `MISSING`."""
 
-    @property
-    def role(self) -> str:
-        """The split whose texts are counted in the caption."""
-        return ID
+    def roles(self, runs: Runs) -> tuple[str, ...]:
+        """The splits whose texts are counted in the caption."""
+        return (ID,)
 
     def applies(self, runs: Runs) -> bool:
         """Whether there is anything to show."""
         return True
+
+    def missing(self, runs: Runs, facts: SettingFacts) -> tuple[str, ...]:
+        """The names of the runs that it needs and that are not there."""
+        return tuple(name for name in self.needs(facts) if not runs.get(name))
 
     def uses(self, runs: Runs, facts: SettingFacts) -> list[Run]:
         """The records at hand that the table shows; all must come from the same texts."""
@@ -140,12 +143,11 @@ class Table(ABC):
         used = self.uses(runs, facts)
         if used:
             one_fingerprint(used)
-        missing = tuple(name for name in self.needs(facts) if not runs.get(name))
         return Built(
             id=self.id,
-            caption=f"{self.title.say(lang)}. {_provenance(self, used, facts, lang)}",
+            caption=f"{self.title.say(lang)}. {_provenance(self, runs, facts, lang)}",
             body=self.body(Records(runs, facts, lang)),
-            missing=missing,
+            missing=self.missing(runs, facts),
             lang=lang,
             several_seeds=len(used) > len({run.name for run in used}),
             again=self.again(used),
@@ -240,8 +242,9 @@ def where(facts: SettingFacts, lang: str) -> str:
     return sentence.say(lang, corpus=facts.corpus, backbone=facts.backbone)
 
 
-def _provenance(table: Table, used: Sequence[Run], facts: SettingFacts, lang: str) -> str:
+def _provenance(table: Table, runs: Runs, facts: SettingFacts, lang: str) -> str:
     """Corpus, backbone, texts and seeds, in one or two sentences."""
+    used = table.uses(runs, facts)
     if not table.needs(facts) and not used:
         return _FIXED.say(lang)
     start = where(facts, lang) + "; "
@@ -249,16 +252,17 @@ def _provenance(table: Table, used: Sequence[Run], facts: SettingFacts, lang: st
         return start + _NO_RUN.say(lang)
     seeds = sorted({run.seed for run in used})
     said = (_SEEDS if len(seeds) > 1 else _SEED).say(lang, seeds=", ".join(map(str, seeds)))
-    return f"{start}{_texts(table.role, used, lang)}; {said}."
+    return f"{start}{_texts(table.roles(runs), used, lang)}; {said}."
 
 
-def _texts(role: str, used: Sequence[Run], lang: str) -> str:
-    """How many texts were evaluated; those of binaries apart where both kinds are shown."""
+def _texts(roles: Sequence[str], used: Sequence[Run], lang: str) -> str:
+    """How many texts of a split were evaluated; of binaries apart where both kinds are shown."""
 
     def count(runs: Sequence[Run]) -> str:
-        texts = [run.result["splits"][role]["texts"] for run in runs]
-        ends = (min(texts), max(texts)) if min(texts) < max(texts) else (texts[0],)
-        return "–".join(map(thousands, ends))
+        splits = [run.result["splits"] for run in runs]
+        texts = [own[role]["texts"] for own in splits for role in roles if role in own]
+        ends = {min(texts, default=0), max(texts, default=0)}
+        return "–".join(map(thousands, sorted(ends)))
 
     all_classes = [run for run in used if run.labels == run.corpus_labels]
     binaries = [run for run in used if run.labels != run.corpus_labels]

@@ -58,7 +58,7 @@ def record(
         setting=corpus,
         name=name,
         seed=seed,
-        key=f"{name}{seed}",
+        key=name,
         experiment={
             "is": "experiment",
             "setting": setting,

@@ -8,7 +8,7 @@ from lowrank_da import metrics
 from paper import estimate, words
 from paper.figure import OfArms
 from paper.table import Records, Runs
-from paper.tables.main_effects import FACTORS, complete, placed
+from paper.tables.main_effects import FACTORS, placed
 from paper.words import Text
 
 LAYERS = {
@@ -24,8 +24,8 @@ class Places(OfArms):
     """A panel a range of layers; the starts stand beside each other over each choice of maps."""
 
     def shown(self, runs: Runs) -> tuple[str, ...]:
-        """The arms that are named by their place, where none is missing."""
-        return tuple(placed(runs)) if complete(runs) else ()
+        """The arms that are named by their place."""
+        return tuple(placed(runs))
 
     def draw(self, records: Records) -> Drawing:
         """Whiskers are 95 % intervals."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID
-from lowrank_da.run import Run
-from paper import estimate
+from lowrank_da.run import Run, one_training
+from paper import estimate, words
 from paper.arms import beyond_thesis, found
-from paper.table import MISSING, Body, OfThesis, Records, Runs, SettingFacts
+from paper.table import MISSING, Body, OfThesis, Records, Row, Runs, SettingFacts
 from paper.words import Text
 
 DIFFERENCE = Text("difference in macro-F1", "разность macro-F1")
@@ -50,7 +50,7 @@ def compare(first: Sequence[Run], second: Sequence[Run], role: str = ID) -> Pair
     right = {run.seed: row == a.true for run, row in zip(first, a.predicted, strict=True)}
     other = {run.seed: row == b.true for run, row in zip(second, b.predicted, strict=True)}
     p = [metrics.mcnemar(right[seed], other[seed]) for seed in sorted(right.keys() & other.keys())]
-    test = uncertainty.difference([of_a], [of_b])
+    test = uncertainty.difference(of_a, of_b)
     spread = estimate.spread_of_difference(first, of_a.value, second, of_b.value)
     return Paired(estimate.Estimate.of(test, spread), test.p_value, max(p) if p else None)
 
@@ -70,23 +70,24 @@ class Comparisons(OfThesis):
         return self.pairs
 
     def body(self, records: Records) -> Body:
-        """A row a pair, in order."""
+        """A row a pair, in order; no test of an arm that is the other one by another name."""
         pairs = self.compared(records.runs)
-        made = {
-            (a, b): compare(records.get(a), records.get(b))
-            for a, b in pairs
-            if records.get(a) and records.get(b)
-        }
+        there = [(a, b) for a, b in pairs if records.get(a) and records.get(b)]
+        same = {(a, b) for a, b in there if one_training(records.get(a), records.get(b))}
+        tested = [pair for pair in there if pair not in same]
+        made = {(a, b): compare(records.get(a), records.get(b)) for a, b in tested}
         own = holm({pair: test.p_value for pair, test in made.items()})
         mcnemar = holm(
             {pair: test.mcnemar for pair, test in made.items() if test.mcnemar is not None}
         )
-        rows = tuple(
-            (*pair, made[pair].difference.show(), p_value(own, pair), p_value(mcnemar, pair))
-            if pair in made
-            else (*pair, MISSING, MISSING, MISSING)
-            for pair in pairs
-        )
+
+        def cells(pair: tuple[str, str]) -> Row:
+            if pair in same:
+                return (words.ONE_TRAINING.say(records.lang), "", "")
+            if pair not in made:
+                return (MISSING, MISSING, MISSING)
+            return (made[pair].difference.show(), p_value(own, pair), p_value(mcnemar, pair))
+
         columns = (FIRST, SECOND, DIFFERENCE, P_VALUE, MCNEMAR)
         header = tuple(column.say(records.lang) for column in columns)
         note = NOTE.say(
@@ -95,7 +96,7 @@ class Comparisons(OfThesis):
             mcnemar=len(mcnemar),
             floor=f"{2 / (uncertainty.RESAMPLES + 1):.4f}",
         )
-        return Body(header, (rows,), (note,))
+        return Body(header, (tuple((*pair, *cells(pair)) for pair in pairs),), (note,))
 
 
 @dataclass(frozen=True, kw_only=True)

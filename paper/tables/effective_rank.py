@@ -23,18 +23,19 @@ from paper.words import Text
 ARM = Text("arm", "модель")
 ALLOWED = Text("rank allowed", "допустимый ранг")
 EFFECTIVE = Text("effective rank, mean over maps", "эффективный ранг, среднее по матрицам")
-RANGE = Text("least and greatest map", "наименьшая и наибольшая матрица")
+RANGE = Text("least and greatest of all maps and seeds", "наименьший и наибольший по всем")
 BY_CHANCE = Text("of random factors", "у случайных множителей")
 FIRST = Text("share of the first direction", "доля первого направления")
 NOTE = Text(
     "Of each map's update s A B after training. The effective rank is exp(H) of the singular values"
     " divided by their sum (Roy & Vetterli 2007); the share is of the squared norm. Of random"
-    " factors: the mean over the same maps, were A and B normal and nothing learned. Numbers are"
-    " means over seeds; after ±: standard deviation over seeds.",
+    " factors: the mean over the same maps, were A and B normal and nothing learned (one draw a"
+    " shape). Numbers are means over seeds; after ±: standard deviation over seeds.",
     "Обновление s A B каждой матрицы после обучения. Эффективный ранг есть exp(H) сингулярных"
     " чисел, делённых на их сумму (Roy, Vetterli 2007); доля взята от квадрата нормы. У случайных"
-    " множителей: среднее по тем же матрицам, если A и B нормальны и ничего не выучено. Числа"
-    " усреднены по начальным числам; после ±: стандартное отклонение по ним.",
+    " множителей: среднее по тем же матрицам, если A и B нормальны и ничего не выучено (по одному"
+    " розыгрышу на форму). Числа усреднены по начальным числам; после ±: стандартное отклонение по"
+    " ним.",
 )
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from lowrank_da import metrics, uncertainty
 from lowrank_da.corpus import ID, SELECT
-from lowrank_da.run import Run
+from lowrank_da.run import Run, one_training
 from lowrank_da.uncertainty import BySeed
-from paper import estimate
+from paper import estimate, words
 from paper.arms import beyond_thesis
 from paper.table import Body, Records, Row, Runs, SettingFacts, Table
 from paper.tables.comparison import DIFFERENCE, FIRST, comparable, holm, p_value
@@ -83,6 +83,10 @@ class Elsewhere(Table):
         """Beyond the thesis, where some record was evaluated out of domain."""
         return beyond_thesis(runs) and bool(ood_roles(runs) and comparable(runs, self.other))
 
+    def roles(self, runs: Runs) -> tuple[str, ...]:
+        """The splits out of domain."""
+        return tuple(ood_roles(runs))
+
     def body(self, records: Records) -> Body:
         """A group a split, a row an arm."""
         lang, names = records.lang, comparable(records.runs, self.other)
@@ -102,19 +106,23 @@ class Elsewhere(Table):
     def _column(
         self, measure: Measure, arms: dict[tuple[str, str], Sequence[Run]], records: Records
     ) -> dict[tuple[str, str], str]:
-        """`-0.031 [-0.050, -0.012], p 0.0040` by split and arm.
+        """`-0.031 [-0.050, -0.012], p 0.0040` by split and arm; words for the other one itself.
 
         Raises `UserError` where two arms answered different texts.
         """
-        other, shown, p = records.get(self.other), {}, {}
+        other, shown, tests = records.get(self.other), {}, {}
         for (role, name), runs in arms.items():
-            if possible(measure, [*runs, *other], role):
+            if one_training(runs, other):
+                shown[role, name] = words.ONE_TRAINING.say(records.lang)
+            elif possible(measure, [*runs, *other], role):
                 estimate.refuse_unless_paired(runs, other, role)
-                test = uncertainty.difference([measure(runs, role)], [measure(other, role)])
-                shown[role, name] = estimate.Estimate.of(test, None).show()
-                p[role, name] = test.p_value
-        adjusted = holm(p)
-        return {pair: f"{cell}, p {p_value(adjusted, pair)}" for pair, cell in shown.items()}
+                tests[role, name] = uncertainty.difference(
+                    measure(runs, role), measure(other, role)
+                )
+        p = holm({pair: test.p_value for pair, test in tests.items()})
+        for pair, test in tests.items():
+            shown[pair] = f"{estimate.Estimate.of(test, None).show()}, p {p_value(p, pair)}"
+        return shown
 
 
 TABLES = (

@@ -13,7 +13,7 @@ from paper import estimate, words
 from paper.table import MISSING, Body, Records, Row, Runs, SettingFacts, Table
 from paper.words import Text
 
-NAME = re.compile(r"grid/(?P<arm>.+)--lr(?P<rate>[-+.\de]+)")
+NAME = re.compile(r"grid/(?P<arm>.+)--lr[-+.\de]+")
 """How trials are named: `grid/<arm>--lr<rate>`; what another one starts from ends with a word."""
 ARM = Text("arm", "модель")
 ON_SELECT = Text("macro-F1 on select", "macro-F1 на выборке для отбора")
@@ -31,9 +31,9 @@ class LearningRates(Table):
         """Every trial at hand."""
         return [run for name in sorted(runs) if NAME.fullmatch(name) for run in runs[name]]
 
-    @property
-    def role(self) -> str:
-        return SELECT
+    def roles(self, runs: Runs) -> tuple[str, ...]:
+        """The one on which choices are made."""
+        return (SELECT,)
 
     def applies(self, runs: Runs) -> bool:
         """Only where something was tried."""
@@ -45,7 +45,8 @@ class LearningRates(Table):
         trials: dict[str, dict[float, Sequence[Run]]] = {}
         for name in sorted(records.runs):
             if match := NAME.fullmatch(name):
-                trials.setdefault(match["arm"], {})[float(match["rate"])] = records.runs[name]
+                runs = records.runs[name]
+                trials.setdefault(match["arm"], {})[runs[0].experiment["learning_rate"]] = runs
         groups = tuple(_group(arm, by_rate, lang) for arm, by_rate in trials.items())
         columns = (ARM, words.LEARNING_RATE, ON_SELECT, CHOICE)
         header = tuple(column.say(lang) for column in columns)

@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from itertools import product
 
 from lowrank_da import metrics, uncertainty
 from lowrank_da.run import Run
-from lowrank_da.uncertainty import BySeed, Mean
+from lowrank_da.uncertainty import BySeed
 from paper import estimate
 from paper.arms import found
-from paper.table import Body, Records, Row, Runs, SettingFacts, Table
+from paper.table import MISSING, Body, Records, Row, Runs, SettingFacts, Table
 from paper.tables.comparison import P_VALUE, holm, p_value
 from paper.words import Text
 
@@ -24,12 +25,18 @@ FACTOR, LEVEL = Text("choice", "выбор"), Text("level", "уровень")
 MEAN = Text("macro-F1, mean of its arms", "macro-F1, среднее её моделей")
 DIFFERENCE = Text("above the first level", "выше первого уровня")
 NOTE = Text(
-    "Each level's arms have every combination of the other two choices, each at the best of its own"
-    " learning rates. p-values are adjusted by Holm's method over the {tests} tests. All have one"
-    " rank, so that fewer maps or layers are fewer parameters too.",
-    "У моделей каждого уровня встречаются все сочетания двух других выборов, у каждой своя лучшая"
-    " скорость обучения. p-значения с поправкой Холма на {tests} тестов. Ранг у всех один, так что"
-    " меньше матриц или слоёв означает и меньше параметров.",
+    "Each level's arms have every combination of the other two choices, and are averaged seed by"
+    " seed. Each has the best of its own learning rates; what another choice of rate would have"
+    " given is in no interval. p-values are adjusted by Holm's method over the {tests} tests,"
+    " intervals are not. All have one rank, so that fewer maps or layers are fewer parameters too.",
+    "У моделей каждого уровня встречаются все сочетания двух других выборов; они усреднены по"
+    " каждому начальному числу. У каждой своя лучшая скорость обучения; что дала бы другая, ни в"
+    " один интервал не входит. p-значения с поправкой Холма на {tests} тестов, интервалы без неё."
+    " Ранг у всех один, так что меньше матриц или слоёв означает и меньше параметров.",
+)
+INCOMPLETE = Text(
+    "Means over the other choices want every combination, under the same seeds.",
+    "Для средних по другим выборам нужны все сочетания с одними и теми же начальными числами.",
 )
 
 
@@ -39,11 +46,10 @@ def placed(runs: Runs) -> dict[str, dict[str, str]]:
     return {name: match.groupdict() for name, match in matches.items() if match}
 
 
-def complete(runs: Runs) -> bool:
-    """Whether every combination is there of the levels that occur, of some factor more than one."""
-    levels = [{own[factor] for own in placed(runs).values()} for factor in FACTORS]
-    combinations = len(levels[0]) * len(levels[1]) * len(levels[2])
-    return len(placed(runs)) == combinations > 1
+def levels(runs: Runs) -> dict[str, list[str]]:
+    """By factor the levels that occur, the one that others are held against first."""
+    every = placed(runs).values()
+    return {f: [one for one in FACTORS[f] if any(own[f] == one for own in every)] for f in FACTORS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,36 +61,49 @@ class MainEffects(Table):
         return [run for name in placed(runs) for run in runs[name]]
 
     def applies(self, runs: Runs) -> bool:
-        """Where no combination is missing."""
-        return complete(runs)
+        """Where several arms are named by their place."""
+        return len(placed(runs)) > 1
+
+    def missing(self, runs: Runs, facts: SettingFacts) -> tuple[str, ...]:
+        """Every combination of the levels that occur that is not there under all seeds."""
+        names = map("_".join, product(*levels(runs).values()))
+        every = {name: {run.seed for run in runs.get(name, ())} for name in names}
+        seeds = set().union(*every.values())
+        return tuple(sorted(name for name, own in every.items() if own != seeds))
 
     def body(self, records: Records) -> Body:
         """The mean of a level's arms, and how far it is above that of the first level."""
-        lang, arms = records.lang, placed(records.runs)
+        lang, occur = records.lang, levels(records.runs)
+        header = tuple(c.say(lang) for c in (FACTOR, LEVEL, MEAN, DIFFERENCE, P_VALUE))
+        if self.missing(records.runs, records.facts):
+            gaps = tuple(
+                tuple((f if not i else "", one, *(MISSING,) * 3) for i, one in enumerate(own))
+                for f, own in occur.items()
+            )
+            return Body(header, gaps, (INCOMPLETE.say(lang),))
+        arms = placed(records.runs)
         f1 = {n: estimate.confusion_by_seed(records.get(n), metrics.macro_f1) for n in arms}
-        of_level: dict[tuple[str, str], list[BySeed]] = {}
-        for name, levels in sorted(arms.items()):
-            for factor, level in levels.items():
-                of_level.setdefault((factor, level), []).append(f1[name])
-        tests: dict[tuple[str, str], Mean] = {}
-        for (factor, level), own in of_level.items():
-            first = of_level.get((factor, FACTORS[factor][0]))
-            if first is not None and first is not own:
-                tests[factor, level] = uncertainty.difference(own, first)
+        mean = {
+            (f, one): BySeed.average([f1[n] for n, own in arms.items() if own[f] == one])
+            for f in occur
+            for one in occur[f]
+        }
+        tests = {
+            (f, one): uncertainty.difference(mean[f, one], mean[f, occur[f][0]])
+            for f in occur
+            for one in occur[f][1:]
+        }
         p = holm({pair: test.p_value for pair, test in tests.items()})
         groups = []
-        for factor, every_level in FACTORS.items():
+        for factor, own in occur.items():
             rows: list[Row] = []
-            for level in every_level:
-                if (factor, level) not in of_level:
-                    continue
-                own_mean = BySeed.average(of_level[factor, level]).mean()
+            for level in own:
                 test = tests.get((factor, level))
                 shown = "" if test is None else estimate.Estimate.of(test, None).show()
-                cells = (estimate.Estimate.of(own_mean, None, 0.0, 1.0).show(), shown)
-                rows.append(("" if rows else factor, level, *cells, p_value(p, (factor, level))))
+                of_mean = estimate.Estimate.of(mean[factor, level].mean(), None, 0.0, 1.0).show()
+                first = "" if rows else factor
+                rows.append((first, level, of_mean, shown, p_value(p, (factor, level))))
             groups.append(tuple(rows))
-        header = tuple(c.say(lang) for c in (FACTOR, LEVEL, MEAN, DIFFERENCE, P_VALUE))
         return Body(header, tuple(groups), (NOTE.say(lang, tests=len(tests)),))
 
 

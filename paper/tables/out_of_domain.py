@@ -51,12 +51,16 @@ class OutOfDomain(Table):
         """Only where some record was evaluated out of domain."""
         return bool(ood_roles(runs))
 
+    def roles(self, runs: Runs) -> tuple[str, ...]:
+        """Home and every split out of domain."""
+        return (ID, *ood_roles(runs))
+
     def body(self, records: Records) -> Body:
         """A row a split."""
         lang = records.lang
         columns = (ARM, SPLIT, TEXTS, words.MACRO_F1, words.ACCURACY, words.AUROC)
         header = tuple(column.say(lang) for column in (*columns, TPR_HERE, FPR_HERE))
-        roles = [ID, *ood_roles(records.runs)]
+        roles = self.roles(records.runs)
         groups = tuple(
             tuple((name if i == 0 else "", *_row(records, name, r)) for i, r in enumerate(roles))
             for name in _names(records.runs)

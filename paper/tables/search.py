@@ -80,9 +80,9 @@ class Search(Table):
         """Every trial at hand."""
         return [run for own in searched(runs).values() for run in own]
 
-    @property
-    def role(self) -> str:
-        return SELECT
+    def roles(self, runs: Runs) -> tuple[str, ...]:
+        """The one on which choices are made."""
+        return (SELECT,)
 
     def applies(self, runs: Runs) -> bool:
         """Where a search's trials are, and not those over one parameter."""

@@ -31,34 +31,43 @@ TRAINED = Text("trained parameters", "обучаемых параметров")
 SHARE = Text("share of the limit", "доля предела")
 MEMORY = Text("peak memory, GiB", "пик памяти, ГиБ")
 CHECKPOINT = Text("checkpoint, MB", "контрольная точка, МБ")
-NOTE = Text(
-    "Scores are on the id split. An arm is above chance when the whole interval of its macro-F1"
-    " lies above 1/k, the most that guessing among k classes is expected to give. AUROC and TPR are"
-    " machine against human, by the sum of the machine classes' probabilities. The binaries tell"
-    " two classes apart; their scores are on these two.",
-    "Оценки на выборке id. Модель выше случайного, если весь интервал её macro-F1 выше 1/k,"
-    " наибольшего ожидаемого при угадывании среди k классов. AUROC и TPR: машина против человека,"
-    " оценка: сумма вероятностей машинных классов. Бинарные модели различают два класса, их оценки"
-    " даны на этих двух.",
+ON_ID = Text("Scores are on the id split.", "Оценки на выборке id.")
+BINARIES = Text(
+    "The binaries tell two classes apart; their scores are on these two.",
+    "Бинарные модели различают два класса, их оценки даны на этих двух.",
 )
-FOUND_NOTE = Text(
-    "Scores are on the id split. An arm is above chance, or above the majority class, when the"
-    " whole interval of its macro-F1 lies above 1/k, the most that guessing among k classes is"
-    " expected to give, or above the macro-F1 of always naming the most frequent class. AUROC and"
-    " TPR are machine against human, by the sum of the machine classes' probabilities. The limit:"
-    " the least number of operations, at the speed of one large matrix product; blank where a"
-    " training had only a part of the processor's cores. Peak memory is a card's; on a processor it"
-    " is the largest size of the process so far, so that arms trained in one process are not told"
-    " apart. The pass of frozen layers counts in the seconds of the run that made it, not of those"
-    " that found its states.",
-    "Оценки на выборке id. Модель выше случайного (выше частого класса), если весь интервал её"
-    " macro-F1 выше 1/k, наибольшего ожидаемого при угадывании среди k классов (выше macro-F1"
-    " постоянного ответа самым частым классом). AUROC и TPR: машина против человека, оценка: сумма"
-    " вероятностей машинных классов. Предел: наименьшее число операций при скорости одного большого"
-    " произведения матриц; пусто, где обучению досталась только часть ядер процессора. Пик памяти"
-    " взят с видеокарты; на процессоре это наибольший размер процесса к этому моменту, так что"
-    " модели, обученные в одном процессе, по нему не различаются. Проход замороженных слоёв входит"
-    " во время того запуска, который его сделал.",
+OF_CHANCE = Text(
+    "An arm is above chance when the whole interval of its macro-F1 lies above 1/k, the most that"
+    " guessing among k classes is expected to give.",
+    "Модель выше случайного, если весь интервал её macro-F1 выше 1/k, наибольшего ожидаемого при"
+    " угадывании среди k классов.",
+)
+OF_MAJORITY = Text(
+    "It is above the majority class when that interval lies above the macro-F1 of always naming"
+    " the most frequent class.",
+    "Она выше частого класса, если этот интервал выше macro-F1 постоянного ответа самым частым"
+    " классом.",
+)
+OF_RANKING = Text(
+    "AUROC and TPR are machine against human, by the sum of the machine classes' probabilities.",
+    "AUROC и TPR: машина против человека, оценка: сумма вероятностей машинных классов.",
+)
+OF_SHARE = Text(
+    "The limit: the least number of operations, at the speed of one large matrix product; blank"
+    " where a training had only a part of the processor's cores.",
+    "Предел: наименьшее число операций при скорости одного большого произведения матриц; пусто,"
+    " где обучению досталась только часть ядер процессора.",
+)
+OF_MEMORY = Text(
+    "Peak memory is a card's; on a processor it is the largest size of the process so far, so that"
+    " arms trained in one process are not told apart.",
+    "Пик памяти взят с видеокарты; на процессоре это наибольший размер процесса к этому моменту,"
+    " так что модели, обученные в одном процессе, по нему не различаются.",
+)
+OF_SECONDS = Text(
+    "The pass of frozen layers counts in the seconds of the run that made it, not of those that"
+    " found its states.",
+    "Проход замороженных слоёв входит во время того запуска, который его сделал.",
 )
 
 tpr_at_5_fpr = partial(metrics.tpr_at_fpr, max_fpr=0.05)
@@ -131,35 +140,41 @@ def _ranking(statistic: Callable[..., float]) -> Cell:
     return cell
 
 
-QUALITY: tuple[tuple[Text, Cell], ...] = (
-    (CLASSES, lambda runs, _: str(len(runs[0].labels))),
-    (words.MACRO_F1, lambda runs, _: _macro_f1(runs).show()),
-    (ABOVE_CHANCE, _above(lambda run: metrics.chance_macro_f1(len(run.labels)))),
+@dataclass(frozen=True)
+class Column:
+    """What stands above and in a column, and what a reader must know of it."""
+
+    title: Text
+    cell: Cell
+    note: Text | None = None
+
+
+QUALITY = (
+    Column(CLASSES, lambda runs, _: str(len(runs[0].labels))),
+    Column(words.MACRO_F1, lambda runs, _: _macro_f1(runs).show()),
+    Column(ABOVE_CHANCE, _above(lambda run: metrics.chance_macro_f1(len(run.labels))), OF_CHANCE),
 )
-RANKING: tuple[tuple[Text, Cell], ...] = (
-    (words.ACCURACY, lambda r, _: estimate.of_confusion(r, metrics.accuracy)[()].show()),
-    (words.AUROC, _ranking(metrics.auroc)),
-    (words.TPR, _ranking(tpr_at_5_fpr)),
+RANKING = (
+    Column(words.ACCURACY, lambda r, _: estimate.of_confusion(r, metrics.accuracy)[()].show()),
+    Column(words.AUROC, _ranking(metrics.auroc), OF_RANKING),
+    Column(words.TPR, _ranking(tpr_at_5_fpr), OF_RANKING),
 )
-COST: tuple[tuple[Text, Cell], ...] = (
-    (TRAINED, _count("trained")),
-    (ADAPTER, _count("adapter")),
-    (HEAD, _count("head")),
-    (words.SECONDS, _seconds),
+COST = (
+    Column(TRAINED, _count("trained")),
+    Column(ADAPTER, _count("adapter")),
+    Column(HEAD, _count("head")),
 )
-RATE: tuple[Text, Cell] = (
-    words.LEARNING_RATE,
-    lambda runs, _: str(runs[0].experiment.get("learning_rate", "")),
-)
-THESIS = (*QUALITY, *RANKING, *COST, RATE)
+RATE = Column(words.LEARNING_RATE, lambda runs, _: str(runs[0].experiment.get("learning_rate", "")))
+THESIS = (*QUALITY, *RANKING, *COST, Column(words.SECONDS, _seconds), RATE)
 FOUND = (
     *QUALITY,
-    (ABOVE_MAJORITY, _above(majority_macro_f1)),
+    Column(ABOVE_MAJORITY, _above(majority_macro_f1), OF_MAJORITY),
     *RANKING,
     *COST,
-    (SHARE, lambda runs, _: share_of_limit(runs)),
-    (MEMORY, _measured("peak_memory_bytes", lambda size: f"{size / 2**30:.2f}")),
-    (CHECKPOINT, _measured("checkpoint_bytes", lambda size: f"{size / 1e6:,.1f}")),
+    Column(words.SECONDS, _seconds, OF_SECONDS),
+    Column(SHARE, lambda runs, _: share_of_limit(runs), OF_SHARE),
+    Column(MEMORY, _measured("peak_memory_bytes", lambda size: f"{size / 2**30:.2f}"), OF_MEMORY),
+    Column(CHECKPOINT, _measured("checkpoint_bytes", lambda size: f"{size / 1e6:,.1f}")),
     RATE,
 )
 
@@ -168,8 +183,9 @@ FOUND = (
 class Summary(OfThesis):
     """One row an arm of the thesis: classifiers of all classes first, binaries below."""
 
-    columns: tuple[tuple[Text, Cell], ...] = THESIS
-    note: Text = NOTE
+    columns: tuple[Column, ...] = THESIS
+    closing: tuple[Text, ...] = (BINARIES,)
+    """The last sentences below."""
 
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:
         """Every arm of the study."""
@@ -180,27 +196,28 @@ class Summary(OfThesis):
         return ALL_CLASSES, records.facts.binaries
 
     def body(self, records: Records) -> Body:
-        """The groups in their order."""
-        lang = records.lang
-        header = tuple(column.say(lang) for column in (ARM, *(title for title, _ in self.columns)))
-        groups = tuple(
-            tuple((name, *self._cells(records.get(name), lang)) for name in names)
-            for names in self.groups(records)
-        )
-        return Body(header, groups, (self.note.say(lang),))
+        """The groups in their order, without the columns that no record fills."""
+        lang, groups = records.lang, self.groups(records)
 
-    def _cells(self, runs: Sequence[Run], lang: str) -> Row:
-        if not runs:
-            return (MISSING,) * len(self.columns)
-        return tuple(cell(runs, lang) for _, cell in self.columns)
+        def cells(runs: Sequence[Run]) -> Row:
+            return tuple(column.cell(runs, lang) if runs else MISSING for column in self.columns)
+
+        rows = {name: cells(records.get(name)) for names in groups for name in names}
+        filled = [any(column) for column in zip(*rows.values(), strict=True)]
+        columns = tuple(compress(self.columns, filled))
+        header = tuple(title.say(lang) for title in (ARM, *(column.title for column in columns)))
+        notes = (ON_ID, *(column.note for column in columns if column.note), *self.closing)
+        note = " ".join(one.say(lang) for one in dict.fromkeys(notes))
+        body = tuple(tuple((n, *compress(rows[n], filled)) for n in names) for names in groups)
+        return Body(header, body, (note,))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found(Summary):
     """One row an arm of any study, as far as its records are there."""
 
-    columns: tuple[tuple[Text, Cell], ...] = FOUND
-    note: Text = FOUND_NOTE
+    columns: tuple[Column, ...] = FOUND
+    closing: tuple[Text, ...] = ()
 
     def needs(self, facts: SettingFacts) -> tuple[str, ...]:
         """No run by name: whatever there is is shown."""
@@ -213,14 +230,6 @@ class Found(Summary):
     def applies(self, runs: Runs) -> bool:
         """Where an arm is that the thesis does not have."""
         return beyond_thesis(runs) and bool(found(runs))
-
-    def body(self, records: Records) -> Body:
-        """Without the columns that no record fills."""
-        whole = super().body(records)
-        rows = [row for group in whole.groups for row in group]
-        filled = [any(column) for column in zip(*rows, strict=True)]
-        groups = tuple(tuple(tuple(compress(row, filled)) for row in g) for g in whole.groups)
-        return Body(tuple(compress(whole.header, filled)), groups, whole.notes)
 
     def groups(self, records: Records) -> tuple[tuple[str, ...], ...]:
         """Classifiers of all classes, then the others; the best macro-F1 first."""

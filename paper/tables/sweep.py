@@ -93,9 +93,9 @@ class Swept(Table):
         """Every trial at hand."""
         return [run for of_value in swept(runs).values() for run in of_value]
 
-    @property
-    def role(self) -> str:
-        return SELECT
+    def roles(self, runs: Runs) -> tuple[str, ...]:
+        """The one on which choices are made."""
+        return (SELECT,)
 
     def applies(self, runs: Runs) -> bool:
         """Where several of a sweep's trials are."""
@@ -172,6 +172,8 @@ def _cut_cells(runs: Sequence[Run], whole: Sequence[Run]) -> Row:
         return ("", "", "", "")
     f1 = estimate.of_confusion(runs, metrics.macro_f1, SELECT)[()]
     left_out = f"{np.mean([run.result['left_out'] for run in runs]):.3g}"
+    if [run.seed for run in runs] != [run.seed for run in whole]:
+        return f1.show(), MISSING, MISSING, left_out
     if runs[0].name == whole[0].name:
         return f1.show(), "", "", left_out
     return f1.show(), gained_f1(runs, whole).show(), gained_loss(runs, whole).show(), left_out

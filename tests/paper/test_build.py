@@ -38,6 +38,13 @@ def test_a_setting_may_be_defined_by_its_study(monkeypatch: pytest.MonkeyPatch) 
     assert facts == replace(facts_of({}, "thesis", "tiny"), setting="short")
 
 
+def test_seeds_of_one_name_are_one_experiment(tmp_path: Path) -> None:
+    record("full", 0).save(tmp_path)
+    replace(record("full", 3), key="an older one").save(tmp_path)
+    with pytest.raises(UserError, match="the seeds 0 and 3 of full are different experiments"):
+        write_all(tmp_path, "thesis", "outfox", "en", tmp_path / "out")
+
+
 def test_two_studies_of_one_setting_lie_apart(tmp_path: Path) -> None:
     for study, name in (("thesis", "full"), ("other", "lora")):
         replace(record(name), study=study).save(tmp_path / "runs")

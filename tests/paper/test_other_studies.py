@@ -1,6 +1,7 @@
 """Tables and figures of studies that the thesis does not have, from invented records."""
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,20 @@ def test_every_arm_has_a_row_at_home_and_elsewhere(runs: dict[str, list[Run]]) -
     assert next(row for row in found[found.index(found[6]) :] if row[1] == OOD)[5] == own
 
 
+def test_captions_count_the_texts_of_the_splits_shown(runs: dict[str, list[Run]]) -> None:
+    for id, texts in (("out_of_domain", "40–120"), ("out_of_domain_against_full", "40")):
+        assert f"; {texts} texts evaluated; " in find(id).build(runs, FACTS, "en").caption
+
+
+def test_an_arm_is_not_tested_against_itself(runs: dict[str, list[Run]]) -> None:
+    twice = {"full": runs["full"], "lora": runs["lora"], "lp_ft": runs["full"]}
+    for id, cells in (("out_of_domain_against_full", 4), ("against_full", 1)):
+        found = {row[int("out" in id)]: row for row in rows(id, twice)}
+        assert found["lp_ft"][2:] == ("the same training",) * cells + ("",) * (3 - cells)
+        notes = " ".join(find(id).build(twice, FACTS, "en").body.notes)
+        assert "out" in id or "1 of these differences" in notes
+
+
 def test_the_home_threshold_is_set_on_select(runs: dict[str, list[Run]]) -> None:
     one = runs["lora"][:1]
     home, away = estimate.answers(one, SELECT), estimate.answers(one, OOD)
@@ -119,7 +134,7 @@ def test_pairs_elsewhere_are_tested_in_every_measure(runs: dict[str, list[Run]])
     a, b = (
         estimate.confusion_by_seed(runs[n], metrics.macro_f1, OOD) for n in ("linear_probe", "full")
     )
-    raw = uncertainty.difference([a], [b]).p_value
+    raw = uncertainty.difference(a, b).p_value
     assert raw <= float(p_values[0].removeprefix("< ")) <= 3 * raw + 1e-4
     assert (
         "over the tests of their column"
@@ -236,13 +251,47 @@ def test_a_choice_is_judged_in_the_mean_over_the_others() -> None:
     assert all(float(row[4]) > 0.05 for row in (*layers[1:], *start[1:])), "made alike"
 
 
+def test_a_choice_is_tested_seed_by_seed() -> None:
+    every = places()
+    (*_, start) = find("main_effects").build(every, FACTS, "en").body.groups
+    by_seed = {
+        level: np.mean(
+            [
+                [run.result["splits"][ID]["macro_f1"] for run in runs]
+                for name, runs in every.items()
+                if name.endswith(level)
+            ],
+            axis=0,
+        )
+        for level in FACTORS["start"]
+    }
+    of_seeds = stats.ttest_ind(by_seed["gaussian"], by_seed["kaiming"], equal_var=False)
+    low, high = of_seeds.confidence_interval(0.95)
+    numbers = re.findall(r"-?\d\.\d+", start[1][3])
+    assert float(numbers[1]) < low < high < float(numbers[2]), "texts move it, too"
+
+
 def test_with_a_combination_missing_no_choice_is_judged() -> None:
-    fewer = places((0,))
+    table, fewer, one_seed = find("main_effects"), places((0,)), places((0, 1))
     del fewer["qv_half_kaiming"]
-    assert not find("main_effects").applies(fewer)
-    two = {n: r for n, r in places((0,)).items() if "half" not in n and "gaussian" not in n}
-    assert [len(g) for g in find("main_effects").build(two, FACTS, "en").body.groups] == [4, 2, 1]
-    assert not find("main_effects").applies({"all_all_kaiming": fewer["all_all_kaiming"]})
+    one_seed["ffn_two_gaussian"].pop()
+    for runs, missing in ((fewer, "qv_half_kaiming"), (one_seed, "ffn_two_gaussian")):
+        built = table.build(runs, FACTS, "en")
+        assert {row[2:] for group in built.body.groups for row in group} == {("-", "-", "-")}
+        assert built.notes[-1] == f"Missing runs: {missing}."
+    assert not table.applies({"all_all_kaiming": fewer["all_all_kaiming"]})
+
+
+def test_a_level_that_is_nowhere_is_not_missed() -> None:
+    two = {n: r for n, r in places((0,)).items() if "_all_" not in n and "gaussian" not in n}
+    built = find("main_effects").build(two, FACTS, "en")
+    assert [[row[1] for row in group] for group in built.body.groups] == [
+        ["all", "qv", "attention", "ffn"],
+        ["half", "two"],
+        ["kaiming"],
+    ]
+    assert built.missing == ()
+    assert built.body.groups[1][1][3], "held against the first level that is there"
 
 
 def test_24_places_have_a_picture_and_no_pareto_front(tmp_path: Path) -> None:

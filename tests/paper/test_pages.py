@@ -86,6 +86,8 @@ def test_bad_blocks_are_refused(kept: Path) -> None:
         pages.refresh(f"<!-- generated:cost -->\n{CLOSE}\n", kept)
     with pytest.raises(UserError, match="unknown table"):
         pages.refresh(page("price"), kept)
+    with pytest.raises(UserError, match="the records make no such table"):
+        pages.refresh(page("main_effects"), kept)
     with pytest.raises(UserError, match="no benchmark of size full"):
         pages.block("benchmarks/targets", kept)
 

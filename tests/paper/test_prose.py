@@ -17,7 +17,7 @@ NUMBER = r"-?\d[\d,]*(?:\.\d+)?"
 INTERVAL = re.compile(rf"\[({NUMBER}), ({NUMBER})\]")
 CELL = re.compile(rf"({NUMBER}) \[({NUMBER}), ({NUMBER})\]")
 P_CELL = re.compile(r"(?:\||, p) (?:< )?([01]\.\d{4})(?= \|)")
-P_VALUE = re.compile(r"\bp (?:below )?([01](?:\.\d+)?)\b")
+P_VALUE = re.compile(r"\bp (?:below |is |from )?([01](?:\.\d+)?)\b")
 
 
 class Said(NamedTuple):

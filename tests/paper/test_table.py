@@ -15,7 +15,7 @@ from invented_records import LABELS, record, save, study
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from lowrank_da import metrics, uncertainty
-from lowrank_da.corpus import ID
+from lowrank_da.corpus import ID, SELECT
 from lowrank_da.errors import UserError
 from lowrank_da.run import Predictions, Run
 from paper import estimate
@@ -299,6 +299,13 @@ def test_a_best_rate_at_the_grids_end_is_said(runs: dict[str, list[Run]]) -> Non
     cut = {n: r for n, r in runs.items() if n != "grid/full--lr0.003"}
     rows = [r for g in of_kind(LearningRates).build(cut, FACTS, "en").body.groups for r in g]
     assert [row[3] for row in rows] == ["", AT_THE_END.en, "", "best", ""]
+
+
+def test_the_rate_tried_is_the_experiments_not_its_rounding_in_the_name() -> None:
+    name = "grid/full--lr1.3e-04"
+    trial = record(name, roles=(SELECT,), learning_rate=0.000125)
+    rows = of_kind(LearningRates).build({name: [trial]}, FACTS, "en").body.groups[0]
+    assert [row[:2] for row in rows] == [("full", "0.000125")]
 
 
 def test_out_of_domain_appears_with_its_roles(runs: dict[str, list[Run]]) -> None:
