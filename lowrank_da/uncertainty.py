@@ -117,21 +117,21 @@ class BySeed:
 
     def mean(self) -> Mean:
         """The mean over seeds."""
-        return _combined([(1.0, self)])
+        return _combined([(1, self)])
 
 
-def _combined(terms: Sequence[tuple[float, BySeed]]) -> Mean:
-    """The sum of means over seeds, each with its factor, the terms taken for independent.
+def _combined(terms: Sequence[tuple[int, BySeed]]) -> Mean:
+    """The sum of means over seeds, each with its sign, the terms taken for independent.
 
     The seeds' part is Student's t with Satterthwaite's degrees of freedom: of two terms Welch's.
     """
-    value = np.sum([factor * term.value.mean(axis=0) for factor, term in terms], axis=0)
-    drawn = np.sum([factor * term.drawn.mean(axis=1) for factor, term in terms], axis=0)
-    several = [(factor, term.value) for factor, term in terms if len(term.value) > 1]
+    value = np.sum([sign * term.value.mean(axis=0) for sign, term in terms], axis=0)
+    drawn = np.sum([sign * term.drawn.mean(axis=1) for sign, term in terms], axis=0)
+    several = [term.value for _, term in terms if len(term.value) > 1]
     if several:
-        parts = [f**2 * own.var(axis=0, ddof=1) / len(own) for f, own in several]
+        parts = [own.var(axis=0, ddof=1) / len(own) for own in several]
         variance = np.sum(parts, axis=0)
-        spread = [part**2 / (len(own) - 1) for part, (_, own) in zip(parts, several, strict=True)]
+        spread = [part**2 / (len(own) - 1) for part, own in zip(parts, several, strict=True)]
         freedom = np.divide(
             variance**2, np.sum(spread, axis=0), out=np.ones_like(variance), where=variance > 0
         )
@@ -142,14 +142,14 @@ def _combined(terms: Sequence[tuple[float, BySeed]]) -> Mean:
     return Mean(value, drawn)
 
 
-def difference(first: BySeed, second: BySeed, factor: float = 1.0) -> Mean:
-    """Of two means over seeds, times a factor.
+def difference(first: BySeed, second: BySeed) -> Mean:
+    """Of two means over seeds.
 
     The two are taken for independent, and their seeds may be others. Trainings under one seed share
     the order of the texts, and the head's start where nothing is drawn before it; what that does to
     both alike cancels, and the interval is then too wide rather than too narrow.
     """
-    return _combined([(factor, first), (-factor, second)])
+    return _combined([(1, first), (-1, second)])
 
 
 def confusions(true: Classes, predicted: Classes, classes: int, weights: Weights) -> Counts:

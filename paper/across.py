@@ -54,14 +54,18 @@ NOTE = Text(
     " settings, which are averaged seed by seed. Balanced accuracy: the mean of the classes'"
     " recall, which is accuracy where they have equally many texts.",
     "Все настройки имеют один вес, в каждой одинаков вес всех выборок {which}; интервалы не по"
-    " настройкам, усреднённым по каждому начальному числу. Balanced accuracy: среднее recall"
-    " классов, то же, что accuracy при равном числе текстов.",
+    " настройкам, которые усреднены отдельно для каждого начального числа. Balanced accuracy:"
+    " среднее recall классов, то же, что accuracy при равном числе текстов.",
 )
 TESTS_NOTE = Text(
     "p-values are adjusted by Holm's method over the {tests} tests of this table; the last"
     " difference says who loses less on the way, whatever was there to lose.",
     "p-значения с поправкой Холма на {tests} тестов этой таблицы; последняя разность показывает,"
     " кто теряет по дороге меньше.",
+)
+LEFT_OUT = Text(
+    "Not in every setting under the same seeds, and left out: {names}.",
+    "Не во всех настройках с одними и теми же начальными числами и потому не показаны: {names}.",
 )
 PUBLISHED_NOTE = Text(
     "Published: accuracy, {source}, with other tasks and models.",
@@ -140,7 +144,7 @@ def mean(of_settings: Sequence[BySeed]) -> Mean:
 def above(
     every: Sequence[Records], of: Mapping[str, Sequence[BySeed]], first: str, second: str
 ) -> Mean | None:
-    """How far one arm is above another in the mean over settings, `of` which are their numbers.
+    """How far one arm is above another in the mean over settings; `of` an arm are its numbers.
 
     A setting in which the two are one training adds exactly nothing; None where all are such.
     """
@@ -149,7 +153,8 @@ def above(
     if not apart:
         return None
     own, other = (BySeed.average([of[name][i] for i in apart]) for name in (first, second))
-    return uncertainty.difference(own, other, factor=len(apart) / len(every))
+    share, there = len(apart) / len(every), uncertainty.difference(own, other)
+    return Mean(share * there.value, share * there.drawn)
 
 
 def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
@@ -199,6 +204,9 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
     if beside:
         source = published()["lecture"]["source"]
         notes.append(PUBLISHED_NOTE.say(lang, source=source))
+    left_out = [name for name in everywhere(every) if name not in names]
+    if left_out:
+        notes.append(LEFT_OUT.say(lang, names=", ".join(left_out)))
     settings = ", ".join(records.facts.setting for records in every)
     seeds = sorted({run.seed for name in names for run in every[0].get(name)})
     header = tuple(column.say(lang, other=other) for column in (FIRST, *columns))
@@ -206,7 +214,7 @@ def build(every: Sequence[Records], kind: Kind, lang: str) -> Built | None:
         id=kind.id,
         caption=kind.caption.say(lang, settings=settings, seeds=", ".join(map(str, seeds))),
         body=Body(header, (tuple(rows),), tuple(notes)),
-        missing=tuple(name for name in everywhere(every) if name not in names),
+        missing=(),
         lang=lang,
         several_seeds=any(len(every[0].get(name)) > 1 for name in names),
     )

@@ -50,13 +50,13 @@ CAPTION = Text(
 )
 NOTE = Text(
     "Differences of balanced accuracy. p-values are adjusted by Holm's method over the {tests}"
-    " tests of both parts. Where both arms have one rate the control is {usual} itself: the same"
-    " training, and nothing to test. {arm} at another rate of {usual} was not trained: whether"
-    " start and rate need each other is not asked.",
-    "Разности balanced accuracy. p с поправкой Холма на {tests} тестов обеих частей. Где скорость у"
-    " обеих моделей одна, контроль есть сама {usual}: одно и то же обучение, проверять нечего."
-    " {arm} при другой скорости {usual} не обучалась: нужны ли начало и скорость друг другу, здесь"
-    " не спрашивается.",
+    " tests of both parts, whatever other tables test. Where both arms have one rate the control is"
+    " {usual} itself: the same training, and nothing to test. Where they have two, {arm} was not"
+    " trained at that of {usual}: whether start and rate need each other is not asked.",
+    "Разности balanced accuracy. p с поправкой Холма на {tests} тестов обеих частей, без тестов"
+    " других таблиц. Где скорость у обеих моделей одна, контроль есть сама {usual}: одно и то же"
+    " обучение, проверять нечего. Где скорости разные, {arm} при скорости {usual} не обучалась:"
+    " нужны ли начало и скорость друг другу, здесь не спрашивается.",
 )
 
 

@@ -210,6 +210,7 @@ _OTHER_CORPUS = Text(
     "Корпус: {corpus} (не корпус работы); модель: {backbone}",
 )
 _TEXTS = Text("{texts} texts evaluated", "текстов в оценке: {texts}")
+_TEXTS_A_SPLIT = Text("{texts} texts a split evaluated", "текстов выборки в оценке: {texts}")
 _OF_EACH_BINARY = Text(" ({texts} by each binary)", " (у каждой бинарной: {texts})")
 _SEED = Text("seed {seeds}", "начальное число {seeds}")
 _SEEDS = Text("seeds {seeds}", "начальные числа {seeds}")
@@ -266,10 +267,11 @@ def _texts(roles: Sequence[str], used: Sequence[Run], lang: str) -> str:
 
     all_classes = [run for run in used if run.labels == run.corpus_labels]
     binaries = [run for run in used if run.labels != run.corpus_labels]
+    said = _TEXTS_A_SPLIT if len(roles) > 1 else _TEXTS
     if not all_classes or not binaries:
-        return _TEXTS.say(lang, texts=count(used))
+        return said.say(lang, texts=count(used))
     of_each = _OF_EACH_BINARY.say(lang, texts=count(binaries))
-    return _TEXTS.say(lang, texts=count(all_classes)) + of_each
+    return said.say(lang, texts=count(all_classes)) + of_each
 
 
 def thousands(number: int) -> str:

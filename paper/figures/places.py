@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
 
 from lowrank_da import metrics
 from paper import estimate, words
@@ -49,14 +50,17 @@ class Places(OfArms):
                         color="black",
                         markerfacecolor=face,
                         elinewidth=0.7,
-                        label=start if place == 0 else None,
                     )
             axes.set_xticks(range(len(targets)), targets)
             axes.set_xlim(-0.5, len(targets) - 0.5)
             axes.set_title(LAYERS[layer].say(records.lang), fontsize=9)
             axes.spines["right"].set_visible(False)
         panels[0].set_ylabel(words.MACRO_F1.say(records.lang))
-        panels[-1].legend(frameon=False, fontsize=8)
+        marks = [
+            Line2D([], [], color="black", marker=marker, markerfacecolor=face, linestyle="none")
+            for marker, face in MARKERS.values()
+        ]
+        panels[-1].legend(marks, list(MARKERS), frameon=False, fontsize=8)
         return drawing
 
 

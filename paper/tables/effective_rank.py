@@ -23,7 +23,7 @@ from paper.words import Text
 ARM = Text("arm", "модель")
 ALLOWED = Text("rank allowed", "допустимый ранг")
 EFFECTIVE = Text("effective rank, mean over maps", "эффективный ранг, среднее по матрицам")
-RANGE = Text("least and greatest of all maps and seeds", "наименьший и наибольший по всем")
+RANGE = Text("least and greatest of all maps and seeds", "у всех матриц и начальных чисел")
 BY_CHANCE = Text("of random factors", "у случайных множителей")
 FIRST = Text("share of the first direction", "доля первого направления")
 NOTE = Text(

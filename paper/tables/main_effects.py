@@ -29,9 +29,9 @@ NOTE = Text(
     " seed. Each has the best of its own learning rates; what another choice of rate would have"
     " given is in no interval. p-values are adjusted by Holm's method over the {tests} tests,"
     " intervals are not. All have one rank, so that fewer maps or layers are fewer parameters too.",
-    "У моделей каждого уровня встречаются все сочетания двух других выборов; они усреднены по"
-    " каждому начальному числу. У каждой своя лучшая скорость обучения; что дала бы другая, ни в"
-    " один интервал не входит. p-значения с поправкой Холма на {tests} тестов, интервалы без неё."
+    "У моделей каждого уровня встречаются все сочетания двух других выборов; они усреднены отдельно"
+    " для каждого начального числа. У каждой своя лучшая скорость обучения; что дала бы другая, ни"
+    " в один интервал не входит. p-значения с поправкой Холма на {tests} тестов, интервалы без неё."
     " Ранг у всех один, так что меньше матриц или слоёв означает и меньше параметров.",
 )
 INCOMPLETE = Text(
@@ -65,11 +65,11 @@ class MainEffects(Table):
         return len(placed(runs)) > 1
 
     def missing(self, runs: Runs, facts: SettingFacts) -> tuple[str, ...]:
-        """Every combination of the levels that occur that is not there under all seeds."""
+        """Every combination of the levels that occur, under every seed that occurs."""
         names = map("_".join, product(*levels(runs).values()))
-        every = {name: {run.seed for run in runs.get(name, ())} for name in names}
-        seeds = set().union(*every.values())
-        return tuple(sorted(name for name, own in every.items() if own != seeds))
+        every = {name: {run.seed for run in runs.get(name, ())} for name in sorted(names)}
+        seeds = sorted(set().union(*every.values()))
+        return tuple(f"{n} (seed {s})" for n, own in every.items() for s in seeds if s not in own)
 
     def body(self, records: Records) -> Body:
         """The mean of a level's arms, and how far it is above that of the first level."""

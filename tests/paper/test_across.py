@@ -142,7 +142,7 @@ def test_arms_that_some_setting_lacks_are_left_out() -> None:
     assert across.arms([EVERY[0], one_seed], OTHERS) == ["linear_probe", "lp_ft"]
     built = across.build([EVERY[0], one_seed], OTHERS, "en")
     assert built is not None
-    assert built.notes[-1] == "Missing runs: full."
+    assert built.notes[-1].endswith("under the same seeds, and left out: full.")
     assert len(built.body.header) == 5, "held against nothing, rather than against another one"
 
 

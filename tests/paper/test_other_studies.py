@@ -68,8 +68,11 @@ def test_every_arm_has_a_row_at_home_and_elsewhere(runs: dict[str, list[Run]]) -
 
 
 def test_captions_count_the_texts_of_the_splits_shown(runs: dict[str, list[Run]]) -> None:
-    for id, texts in (("out_of_domain", "40–120"), ("out_of_domain_against_full", "40")):
-        assert f"; {texts} texts evaluated; " in find(id).build(runs, FACTS, "en").caption
+    for id, texts in (
+        ("out_of_domain", "40–120 texts a split"),
+        ("out_of_domain_against_full", "40 texts"),
+    ):
+        assert f"; {texts} evaluated; " in find(id).build(runs, FACTS, "en").caption
 
 
 def test_an_arm_is_not_tested_against_itself(runs: dict[str, list[Run]]) -> None:
@@ -275,7 +278,10 @@ def test_with_a_combination_missing_no_choice_is_judged() -> None:
     table, fewer, one_seed = find("main_effects"), places((0,)), places((0, 1))
     del fewer["qv_half_kaiming"]
     one_seed["ffn_two_gaussian"].pop()
-    for runs, missing in ((fewer, "qv_half_kaiming"), (one_seed, "ffn_two_gaussian")):
+    for runs, missing in (
+        (fewer, "qv_half_kaiming (seed 0)"),
+        (one_seed, "ffn_two_gaussian (seed 1)"),
+    ):
         built = table.build(runs, FACTS, "en")
         assert {row[2:] for group in built.body.groups for row in group} == {("-", "-", "-")}
         assert built.notes[-1] == f"Missing runs: {missing}."
@@ -292,6 +298,15 @@ def test_a_level_that_is_nowhere_is_not_missed() -> None:
     ]
     assert built.missing == ()
     assert built.body.groups[1][1][3], "held against the first level that is there"
+
+
+def test_the_legend_of_places_names_both_starts_whatever_is_missing() -> None:
+    (picture,) = (figure for figure in figures() if figure.id == "places")
+    fewer = {n: r for n, r in places((0,)).items() if n != "all_two_gaussian"}
+    *_, last = picture.drawing(Records(fewer, FACTS, "en")).axes
+    legend = last.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == list(FACTORS["start"])
 
 
 def test_24_places_have_a_picture_and_no_pareto_front(tmp_path: Path) -> None:
