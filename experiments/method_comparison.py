@@ -8,7 +8,8 @@ Command: `lowrank-da reproduce method_comparison --setting embedded` (or
 with the trials it needs: `lowrank-da run method_comparison adapter --setting embedded`.
 
 Cost: an arm for each file of `lowrank_da/methods/` with default arguments, and LP-FT; five trials
-or more and one training a seed for each. Over an hour on two cores in embedded, with `--workers 2`.
+or more and one training a seed for each. Over an hour on two cores in embedded and outfox_800, with
+`--workers 2`.
 """
 
 from collections.abc import Mapping
