@@ -11,7 +11,6 @@ from lowrank_da.files import atomic
 from lowrank_da.run import Run, load_all
 from lowrank_da.study import Checkout
 from paper import across, parts
-from paper.arms import found
 from paper.figure import figures, save
 from paper.figures import elsewhere
 from paper.table import Built, Records, Runs, SettingFacts, escape_latex, tables, where
@@ -92,8 +91,8 @@ def write_all(runs_folder: Path, study: str, setting: str, lang: str, out: Path)
 def tables_over(every: Sequence[Records], lang: str) -> list[Built]:
     """The tables over several settings of a study: those that two of them have the arms for."""
     made = [across.build(every, kind, lang) for kind in across.KINDS]
-    arms = sorted({name for records in every for name in found(records.runs)})
-    made += [parts.build(every, three, lang) for three in parts.controlled(arms)]
+    controlled = parts.controlled(across.everywhere(every))
+    made += [parts.build(every, three, lang) for three in controlled]
     return [one for one in made if one is not None]
 
 

@@ -1,6 +1,7 @@
 """Records without training: seeded random probabilities, leaning towards the truth."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -84,6 +85,12 @@ def record(
         },
         predictions=said,
     )
+
+
+def with_values(run: Run, *values: list[float]) -> Run:
+    """The same, with the singular values of a trained update for each map."""
+    named = {f"{i}.query": list(own) for i, own in enumerate(values)}
+    return replace(run, result=run.result | {"singular_values": named})
 
 
 def study(

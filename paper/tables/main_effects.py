@@ -65,7 +65,7 @@ class MainEffects(Table):
         return len(placed(runs)) > 1
 
     def missing(self, runs: Runs, facts: SettingFacts) -> tuple[str, ...]:
-        """Every combination of the levels that occur, under every seed that occurs."""
+        """What lacks of every combination of the levels, and every seed, that occur."""
         names = map("_".join, product(*levels(runs).values()))
         every = {name: {run.seed for run in runs.get(name, ())} for name in sorted(names)}
         seeds = sorted(set().union(*every.values()))
